@@ -7,22 +7,21 @@ names the first record or row that is wrong.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import audit_rows
 from kobe_resources.runtime.atomic_files import private_file, private_folder, sync_folder
+from kobe_resources.runtime.locks import exclusive
 from kobe_resources.settings.pins import canonical_json
 
 GENESIS = "0" * 64
@@ -57,7 +56,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """True when nothing is wrong with the chain, the tables or the copy."""
+        """Whether nothing is wrong with the chain, the tables or the copy."""
         return not self.problem
 
     @property
@@ -121,7 +120,7 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> Copied:
 
     A torn or missing tail is completed, from the ledger. Raises AuditDiffers where the file says anything else.
     """
-    with _lock_of(path):
+    with lock_of(path):
         private_file(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -155,7 +154,7 @@ def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None
     """
     if anchor is not None and not _ANCHOR.fullmatch(anchor):
         raise UsageError(f"{anchor!r} is no head of a chain", "write it as `kobe audit head` prints it, seq:hash")
-    with _lock_of(path):
+    with lock_of(path):
         connection.execute("BEGIN")
         try:
             head_seq, head_hash, copied = connection.execute("SELECT seq, hash, copied FROM audit_head").fetchone()
@@ -317,21 +316,13 @@ def _batches(connection: sqlite3.Connection, after: int) -> Iterator[list[Record
         after = batch[-1][0]
 
 
-@contextlib.contextmanager
-def _lock_of(path: Path) -> Iterator[None]:
+def lock_of(path: Path) -> AbstractContextManager[None]:
+    """The lock of the copy at `path`, as a block: within it nobody writes the copy. Raises KobeError after LOCK_WAIT_S."""
+    lock = path.with_name(f"{path.name}.lock")
     private_folder(path.parent)
-    private_file(path.with_name(path.name + ".lock"))
-    lock = FileLock(path.with_name(path.name + ".lock"))
-    try:
-        lock.acquire(timeout=LOCK_WAIT_S)
-    except Timeout:
-        raise KobeError(
-            f"{path} is held by another process for more than {LOCK_WAIT_S:g} s", "wait for it, or stop it"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    private_file(lock)
+    refusal = KobeError(f"{path} is held by another process for more than {LOCK_WAIT_S:g} s", "wait for it, or stop it")
+    return exclusive(lock, refusal, LOCK_WAIT_S)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -10,13 +10,13 @@ from kobe_resources.errors import KobeError
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, refusal: KobeError) -> Iterator[None]:
-    """Hold the lock at `path` while the block runs. Raises `refusal` at once where another process holds it."""
+def exclusive(path: Path, refusal: KobeError, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock at `path` while the block runs. Raises `refusal` where another process holds it for over `wait_s`."""
     from filelock import FileLock, Timeout
 
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(FileLock(path, timeout=0, mode=0o600))
+            held.enter_context(FileLock(path, timeout=wait_s, mode=0o600))
         except Timeout:
             raise refusal from None
         yield

@@ -44,8 +44,10 @@ def copy_home(home: Path, into: Path) -> list[str]:
 
     Ledger and audit copy are taken under the audit's lock, so that neither has a record that the other lacks.
     """
+    from kobe_resources.order_ledger import audit_chain
+
     names = list(_names(home))
-    with _audit_standing_still(home):
+    with audit_chain.lock_of(home / AUDIT) if AUDIT in names else contextlib.nullcontext():
         for name in (AUDIT, LEDGER):
             if name in names:
                 _copy(home / name, into / name)
@@ -54,12 +56,12 @@ def copy_home(home: Path, into: Path) -> list[str]:
 
 
 def holds_data(home: Path) -> bool:
-    """True where the folder holds data; locks and logs, which every command leaves behind, are none."""
+    """Whether the folder holds data; locks and logs, which every command leaves behind, are none."""
     return home.exists() and (not home.is_dir() or any(entry.name not in BY_THE_WAY for entry in home.iterdir()))
 
 
 def is_left_out(name: str) -> bool:
-    """True where a backup leaves out a file of this name; case does not count, as on some disks."""
+    """Whether a backup leaves out a file of this name; case does not count, as on some disks."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     parts = folded.split("/")
     return (
@@ -97,7 +99,7 @@ def check_database(path: Path) -> None:
 
 
 def is_sqlite(path: Path) -> bool:
-    """True where the file begins as an SQLite database does."""
+    """Whether the file begins as an SQLite database does."""
     with path.open("rb") as file:
         return file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
 
@@ -187,17 +189,3 @@ def _check_sqlite(path: Path) -> None:
         found = str(error)
     if found != "ok":
         raise CopyDamaged(f"{path.name} is damaged ({found})", "try an older backup")
-
-
-@contextlib.contextmanager
-def _audit_standing_still(home: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    if not (home / AUDIT).exists():
-        yield
-        return
-    try:
-        with FileLock(home / f"{AUDIT}.lock", mode=0o600, timeout=LOCK_WAIT_S):
-            yield
-    except Timeout:
-        raise KobeError(f"{home / AUDIT} stays held by another process", "wait for it, or stop it") from None

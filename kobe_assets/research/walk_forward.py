@@ -30,8 +30,8 @@ from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
-from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
-from kobe_assets.research.strategies.base import TWICE, Noted, bad_values, too_many_sets
+from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
+from kobe_assets.research.strategies.base import Noted, bad_values, too_many_sets
 from kobe_resources.policy_gate import ACCEPTED, Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
@@ -130,7 +130,7 @@ def grid_sets(
         if name not in canonical:
             raise ValueError(f"{strategy.name} has no parameter {name!r}; it has {', '.join(sorted(canonical))}")
         if why := bad_values(name, values):
-            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values, why)} for {name!r}: {why}")
+            raise ValueError(f"the grid of {strategy.name} for {name!r}: {why}")
     if why := too_many_sets(chosen):
         raise ValueError(f"the grid of {strategy.name}: {why}")
     names = list(chosen)
@@ -138,15 +138,6 @@ def grid_sets(
         {**canonical, **dict(zip(names, (float(v) for v in values), strict=True))}
         for values in itertools.product(*(chosen[name] for name in names))
     )
-
-
-def _needed(strategy: Strategy, name: str, values: Sequence[float], why: str) -> str:
-    """What kind of values a parameter takes in a grid. why: what `bad_values` says of these."""
-    if TWICE in why:
-        return "different numbers"
-    if name == "time_stop" and len(values) and all(value > 0 and math.isfinite(value) for value in values):
-        return "whole bars"
-    return "positive numbers" if name in MECHANICAL or strategy.name in BUILT_IN else "numbers"
 
 
 @dataclass(frozen=True)

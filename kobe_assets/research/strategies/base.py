@@ -23,7 +23,6 @@ MECHANICAL = ("atr_stop", "time_stop", "limit_atr")
 MOST_SETS = 50_000
 """Parameter sets of a grid: more would take hours, and make any result luck."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-TWICE = "stands in it twice"
 """What is said of a value that a grid names again."""
 TAKEN = ("portfolio", "universe", "data", "report", "tries")
 """What books and evidence are called that belong to no strategy."""
@@ -272,7 +271,7 @@ def bad_values(name: str, values: Any) -> str:
         if not is_number(value):
             return f"{value!r} is no number"
         if value in seen:
-            return f"{value:g} {TWICE}; take one out"
+            return f"{value:g} stands in it twice; take one out"
         seen.add(value)
         if why := refused_value(name, float(value)):
             return f"{value:g}: {why}"

@@ -68,7 +68,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
             SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
                    min(record) FILTER (fatal) AS fatal_record,
-                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under,
+                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low % is above open %') AS under,
                    count(*) FILTER ({bad} AND close >= high AND fault LIKE 'high % is below open %') AS over,
                    count(*) FILTER (fault LIKE 'high % is below low %') AS exchanged
             FROM staged GROUP BY file

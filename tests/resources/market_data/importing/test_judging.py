@@ -213,6 +213,13 @@ def test_a_raw_close_over_adjusted_highs_is_refused_with_the_reason(bring: Impor
         bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
 
 
+def test_lows_and_closes_of_zero_are_not_said_to_be_adjusted(bring: Importer, tmp_path: Path) -> None:
+    empty = exports.one(BARS).assign(Low=0.0, Close=0.0)
+    with pytest.raises(MarketDataError, match=r"low is 0\.0, which is not positive") as refused:
+        bring(put(tmp_path, "ALFA.csv", exports.text(empty)))
+    assert "adjusted" not in str(refused.value)
+
+
 def test_highs_and_lows_that_are_exchanged_are_said_to_be_that(bring: Importer, tmp_path: Path) -> None:
     turned = exports.one(BARS).rename(columns={"High": "Low", "Low": "High"})
     with pytest.raises(MarketDataError, match="in 120 rows the high lies under the low: are the two columns exchanged"):

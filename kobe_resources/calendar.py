@@ -55,7 +55,7 @@ def sessions(start: dt.date, end: dt.date) -> np.ndarray:
 
 
 def is_session(day: dt.date) -> bool:
-    """True where the exchange traded, or will trade, on `day`."""
+    """Whether the exchange traded, or will trade, on `day`."""
     return len(sessions(day, day)) == 1
 
 

@@ -24,5 +24,5 @@ class Finding:
 
 
 def is_ready(findings: Iterable[Finding]) -> bool:
-    """True when no check that blocks failed."""
+    """Whether no check that blocks failed."""
     return all(finding.ok for finding in findings if finding.blocks)

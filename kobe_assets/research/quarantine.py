@@ -79,7 +79,7 @@ class Suspects(NamedTuple):
 
     @property
     def in_force(self) -> Bools:
-        """True where the listing's last bar is still in quarantine."""
+        """Whether the listing's last bar is still in quarantine."""
         return self.last >= self.end - 1
 
 

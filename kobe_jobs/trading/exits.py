@@ -225,7 +225,7 @@ def _set_again(context: SessionContext, held: Position) -> None:
 
 
 def is_over(context: SessionContext, held: Position, tag: str) -> bool:
-    """True where this exit reached the market or may have; an unfilled exit is not sent twice in one session."""
+    """Whether this exit reached the market or may have; an unfilled exit is not sent twice in one session."""
     known = book.find(context.ledger, _exit_order(context, held, tag).client_order_id)
     if known is None or known.state is OrderState.PLANNED:
         return False

@@ -193,7 +193,7 @@ def _is_news(ours: LedgerOrder, order: BrokerOrder) -> bool:
 
 
 def _tells_nothing(ours: LedgerOrder, order: BrokerOrder) -> bool:
-    """True for a stop that is neither over nor working (pending_new, pending_cancel), because it protects nothing then."""
+    """Whether it is a stop that is neither over nor working (pending_new, pending_cancel), because it protects nothing then."""
     is_stop = ours.purpose == book.STOP and order.filled_qty == ours.filled_qty
     return is_stop and not order.is_terminal and order.status not in PROTECTING
 

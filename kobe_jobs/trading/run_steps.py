@@ -144,7 +144,7 @@ def _cash_for_entries(context: SessionContext) -> Decimal:
 
 
 def _is_covered(context: SessionContext) -> bool:
-    """True where every position has its stop; no entry is sent while one has none."""
+    """Whether every position has its stop; no entry is sent while one has none."""
     if not open_positions(context.ledger, context.account):
         return True
     found = protect(context, context.settings.trading.resolve_timeout_s)

@@ -41,7 +41,7 @@ class Secrets(BaseModel):
 
     @property
     def has_alpaca_keys(self) -> bool:
-        """True where both keys of a broker account are there."""
+        """Whether both keys of a broker account are there."""
         return self.alpaca_api_key_id is not None and self.alpaca_api_secret_key is not None
 
 
@@ -133,7 +133,7 @@ def load_secrets() -> Secrets:
 
 
 def key_file_is_open() -> bool:
-    """True when others than the owner can read the file named by KOBE_ENV_FILE."""
+    """Whether others than the owner can read the file named by KOBE_ENV_FILE."""
     named = os.environ.get("KOBE_ENV_FILE")
     if not named or not Path(named).is_file():
         return False

@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def worthy(self) -> bool:
-        """True when every gate passed."""
+        """Whether every gate passed."""
         return self.passed == len(self.results)
 
     def of_question(self, question: str) -> list[Result]:

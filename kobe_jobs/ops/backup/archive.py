@@ -154,7 +154,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_well_formed(manifest: Mapping[str, Any]) -> bool:
-    """True where the fields that are read have the types that a backup writes; a newer Kobe may add others."""
+    """Whether the fields that are read have the types that a backup writes; a newer Kobe may add others."""
     files, created, head = manifest.get("files"), manifest.get("created", ""), manifest.get("audit_head", "")
     return (
         isinstance(files, dict)

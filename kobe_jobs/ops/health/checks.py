@@ -120,7 +120,6 @@ def _import_before_threads(settings: Settings) -> None:
 
 def ask_warehouse() -> Finding:
     """Whether the warehouse opens within a few seconds."""
-
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
         return Finding("warehouse", False, "there is no warehouse yet: run `kobe report`")
@@ -132,7 +131,6 @@ def ask_warehouse() -> Finding:
 
 def ask_bars(settings: Settings) -> Finding:
     """Whether the last stored session is the one that the vendor should have by now."""
-
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
         return Finding("bars", False, "there are no bars yet: run `kobe report`")
@@ -161,7 +159,6 @@ def _age(sessions: int, days: int) -> str:
 
 def ask_audit() -> Finding:
     """Whether the order ledger's hash chain holds, with its copy and the heads that are kept elsewhere."""
-
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
         return Finding("audit", True, "no order has been decided yet", metrics={"audit_records": 0})
@@ -178,7 +175,6 @@ def ask_audit() -> Finding:
 
 def ask_broker(settings: Settings) -> Finding:
     """Whether the broker of the stage answers, and its clock agrees with this machine's."""
-
     stage = settings.broker.stage
     secrets = load_secrets()
     if embedded_folder(settings, secrets, stage) is not None:
@@ -200,7 +196,6 @@ def ask_broker(settings: Settings) -> Finding:
 
 def ask_protection(settings: Settings) -> Finding:
     """Whether the broker shows every position with its stop now."""
-
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
         return Finding("protection", True, "nothing is held", metrics={"positions_unguarded": 0})
@@ -245,9 +240,9 @@ def _has_written(ledger: OrderLedger) -> bool:
 
 
 def _is_at_work(lock: Path) -> bool:
-    """True where a trading run or a reconciliation holds the lock."""
+    """Whether a trading run or a reconciliation holds the lock."""
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(lock, timeout=0, mode=0o600):
             return False
     except Timeout:
         return True
@@ -255,7 +250,6 @@ def _is_at_work(lock: Path) -> bool:
 
 def ask_kill_switch() -> Finding:
     """Whether the kill switch is off."""
-
     status = KillSwitch().status()
     if not status.is_on:
         return Finding("kill_switch", True, "off", metrics={"kill_switch": 0})
@@ -270,7 +264,6 @@ def ask_kill_switch() -> Finding:
 
 def ask_daemon() -> Finding:
     """Whether every daemon that schedules and sensors need has sent a heartbeat lately, without errors."""
-
     if not (kobe_home() / "dagster" / "storage_version").is_file():
         return Finding("daemon", False, "no daemon has run for this data folder: start `kobe ui`")
     with open_instance() as instance:
@@ -303,7 +296,6 @@ def ask_disk() -> Finding:
 
 def ask_key_file() -> Finding:
     """Whether only its owner can read the file of keys."""
-
     if key_file_is_open():
         return Finding("key_file", False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
     return Finding("key_file", True, "only you can read it, or there is none")

@@ -25,7 +25,7 @@ def main() -> None:
 def end_groups(leaders: Sequence[int], seconds: float) -> None:
     """Ask each leader once, in this order, and kill what is left of the groups after `seconds`."""
     for leader in leaders:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(leader, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while any(map(_works, leaders)) and time.monotonic() < deadline:
@@ -38,7 +38,7 @@ def end_groups(leaders: Sequence[int], seconds: float) -> None:
 def _works(leader: int) -> bool:
     try:
         os.killpg(leader, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True
 

@@ -271,7 +271,7 @@ def _left(
 
 
 def _is_accepted(row: Difference, now: Reconciliation, noted: dict[str, Any], ids: Mapping[str, str]) -> bool:
-    """True where this row was among those that the person accepted. ids: the broker's of each order."""
+    """Whether this row was among those that the person accepted. ids: the broker's of each order."""
     if row.kind in ("order", "fill") and ids.get(row.what) in noted["orders"]:
         return True
     is_theirs = row.kind == "cash" or row.ledger == NOT_OURS

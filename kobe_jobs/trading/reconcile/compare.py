@@ -66,7 +66,7 @@ class Reconciliation:
 
     @property
     def agrees(self) -> bool:
-        """True where no difference halts trading."""
+        """Whether no difference halts trading."""
         return not any(row.halts for row in self.differences)
 
     @property
@@ -76,7 +76,7 @@ class Reconciliation:
         return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
 
     def _is_added_by_hand(self, symbol: str) -> bool:
-        """True where orders that are not Kobe's explain the surplus at the broker; then it is no split."""
+        """Whether orders that are not Kobe's explain the surplus at the broker; then it is no split."""
         foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
         added = sum(
             (

@@ -174,7 +174,7 @@ class PolygonClient:
         return self._pages(first, "the tickers")
 
     def has_options(self, symbol: str) -> bool:
-        """True where the vendor lists an unexpired options contract on the symbol; that there is none, it must say twice."""
+        """Whether the vendor lists an unexpired options contract on the symbol; that there is none, it must say twice."""
         where = f"the options of {symbol}"
         # Contracts of class shares have been seen under BRK/B for BRK.B.
         for spelled in dict.fromkeys((symbol, symbol.replace(".", "/"))):

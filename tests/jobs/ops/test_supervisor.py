@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from kobe_jobs.ops.ui.orphans import end_groups
 from tests.support.drivers.processes import outliving
@@ -72,3 +73,19 @@ def test_what_ended_before_does_not_hold_the_reaper_up() -> None:
     started = time.monotonic()
     end_groups([gone.pid], 30)
     assert time.monotonic() - started < 10
+
+
+def test_a_number_that_another_user_has_by_now_keeps_no_group_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+
+    def kill(number: int, sent: int) -> None:
+        if number == 1:
+            raise PermissionError
+        if sent == 0:
+            raise ProcessLookupError
+        killed.append(number)
+
+    monkeypatch.setattr("kobe_jobs.ops.ui.orphans.os.kill", kill)
+    monkeypatch.setattr("kobe_jobs.ops.ui.orphans.os.killpg", kill)
+    end_groups([1, 2], 0.1)
+    assert killed == [2, 2]

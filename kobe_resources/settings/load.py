@@ -300,30 +300,29 @@ def _files_tell_options(place: Path) -> bool:
         return False
 
 
-def _anchored(place: Path, path: Path | None) -> Path:
+def _anchored(place: Path | None, variable: str, path: Path | None) -> Path | None:
+    """An absolute path; a relative one counts from the TOML file, or from the current folder where `variable` gives it."""
+    if place is None:
+        return None
+    base = path.parent if path and not os.environ.get(variable) else Path.cwd()
     place = place.expanduser()
-    return place if place.is_absolute() else ((path.parent if path else Path.cwd()) / place).resolve()
+    return place if place.is_absolute() else (base / place).resolve()
 
 
 def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
     """Relative paths count from the TOML file that names them (from the current folder without one)."""
-    data = settings.data
-    files_base = None if os.environ.get("KOBE_DATA__FILES__PATH") else path
-    files = data.files.model_copy(update={"path": _anchored(data.files.path, files_base)})
-    polygon = data.polygon
-    if polygon.candidates:
-        polygon_base = None if os.environ.get("KOBE_DATA__POLYGON__CANDIDATES") else path
-        polygon = polygon.model_copy(update={"candidates": _anchored(polygon.candidates, polygon_base)})
-    alpaca = data.alpaca
-    if alpaca.candidates:
-        alpaca_base = None if os.environ.get("KOBE_DATA__ALPACA__CANDIDATES") else path
-        alpaca = alpaca.model_copy(update={"candidates": _anchored(alpaca.candidates, alpaca_base)})
-    anchored = {"files": files, "polygon": polygon, "alpaca": alpaca}
-    strategy = settings.strategy
-    if strategy.folder:
-        folder_base = None if os.environ.get("KOBE_STRATEGY__FOLDER") else path
-        strategy = strategy.model_copy(update={"folder": _anchored(strategy.folder, folder_base)})
-    return settings.model_copy(update={"data": data.model_copy(update=anchored), "strategy": strategy})
+    data, strategy = settings.data, settings.strategy
+    anchored = {
+        "files": data.files.model_copy(update={"path": _anchored(data.files.path, "KOBE_DATA__FILES__PATH", path)}),
+        "polygon": data.polygon.model_copy(
+            update={"candidates": _anchored(data.polygon.candidates, "KOBE_DATA__POLYGON__CANDIDATES", path)}
+        ),
+        "alpaca": data.alpaca.model_copy(
+            update={"candidates": _anchored(data.alpaca.candidates, "KOBE_DATA__ALPACA__CANDIDATES", path)}
+        ),
+    }
+    own = strategy.model_copy(update={"folder": _anchored(strategy.folder, "KOBE_STRATEGY__FOLDER", path)})
+    return settings.model_copy(update={"data": data.model_copy(update=anchored), "strategy": own})
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -19,7 +19,7 @@ from kobe_resources.runtime.report_summary import LATEST, read_summary
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #1d1c1a; --soft: #625e57; --rule: #e3dfd6;
   --one: #1f5fa8; --two: #a05a00; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --paper: #131416; --ink: #ebe9e4; --soft: #a5a097; --rule: #303237; --one: #74aaea; --two: #e0a040; }
 }
 body { margin: 0 auto; max-width: 1160px; padding: 1.5rem clamp(1rem, 3vw, 2rem) 3rem;

@@ -52,8 +52,9 @@ class LookaheadWarning(UserWarning):
 class Backtest:
     """One run. trades: a row each, in order of exit. equity: by session, with daily_return, exposure, positions and drawdown.
 
-    figures: name → value, None where undefined. refused: reason → signals that became no order. notes: what was left out, in
-    words. lookahead: where the strategy reads the future, empty where it was looked for and not found, None where it was not.
+    figures: name → value, those of summary.json (docs/figures.md), None where undefined. refused: reason → signals that became
+    no order. notes: what was left out, in words. lookahead: where the strategy reads the future, empty where it was looked for
+    and not found, None where it was not.
     """
 
     strategy: str
@@ -158,7 +159,7 @@ def backtest(
         params=own,
         trades=run.trades,
         equity=run.equity.set_index("session"),
-        figures=run.figures,
+        figures=run.told(run.holding(settings)),
         refused=run.outcome.refusals(),
         notes=(*run.notes(settings, stored_symbols(Warehouse(read_only=True)) if bars is None else ()), *more),
         lookahead=_looked(market, declared, own) if check else None,

@@ -21,7 +21,7 @@ from kobe_assets.report.analysis.day_returns import WHY_UNDEFINED
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.analysis.trade_stats import by_exit, why_none_averaged
 from kobe_assets.report.page.run_page import build_run_page
-from kobe_assets.research.metrics import why_undefined
+from kobe_assets.research.metrics import FIGURES, why_undefined
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
@@ -29,13 +29,14 @@ from kobe_assets.research.walk_forward import Fold, Part
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.atomic_files import FOR_OTHERS, write_whole
 from kobe_resources.runtime.csv_cells import safe_cells
+from kobe_resources.runtime.report_index import RUN_PAGE
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
 
 STANDS_ON = ("daily_bars", "universe", "indicators")
 """What a backtest reads of the assets; checks of the others judged what an earlier report computed, of older sources maybe."""
-TRADES, CURVE, SUMMARY, PAGE = "trade_list.csv", "equity_curve.csv", "summary.json", "backtest.html"
+TRADES, CURVE, SUMMARY, PAGE = "trade_list.csv", "equity_curve.csv", "summary.json", RUN_PAGE
 
 
 def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[str, float]:
@@ -165,7 +166,7 @@ def _summary_of(run: BookRun, holding: Floats) -> dict[str, Any]:
     """What summary.json says of the run itself."""
     names = [part.strategy.name for part in run.parts]
     params = [dict(own) for own in run.params]
-    more = {**run.more_figures, **run.against(holding)}
+    figures, traded = run.told(holding), len(run.trades) > 0
     return {
         "strategy": run.name,
         "start": run.window[0],
@@ -175,18 +176,16 @@ def _summary_of(run: BookRun, holding: Floats) -> dict[str, Any]:
         "initial_cash": run.initial_cash,
         "trades": len(run.trades),
         "refused": run.outcome.refusals(),
-        **run.figures,
-        **more,
+        **figures,
         "exits_by_reason": [{"reason": name, "trades": count, "net_pnl": pnl} for name, count, pnl in by_exit(run.trades)],
-        "undefined": {
-            **{k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
-            **{
-                k: WHY_UNDEFINED.get(k) or why_none_averaged(k, len(run.trades) > 0)
-                for k, value in more.items()
-                if value is None
-            },
-        },
+        "undefined": {name: _why_undefined(name, traded) for name, value in figures.items() if value is None},
     }
+
+
+def _why_undefined(name: str, traded: bool) -> str:
+    if name in FIGURES:
+        return why_undefined(name, traded)
+    return WHY_UNDEFINED.get(name) or why_none_averaged(name, traded)
 
 
 def _write_files(out: Path, run: BookRun, summary: Mapping[str, Any], page: str) -> None:

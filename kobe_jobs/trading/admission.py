@@ -63,7 +63,7 @@ def check_fresh(context: SessionContext) -> None:
             )
         raise StaleSignal(
             f"stale_signal: session {context.session} needs the signals of {context.signal_session}, the latest stored are of"
-            f" {latest if context.snapshot.signals_fit_bars else 'other bars'}",
+            f" {latest if context.snapshot.signals_fit_bars else 'other bars or indicators'}",
             "bring bars and signals up to date: `kobe report`",
         )
 

@@ -272,7 +272,8 @@ def _warn(context: SessionContext) -> None:
     if status.is_on:
         context.note(f"the kill switch is on ({status.reason}): nothing would be sent")
     if not context.snapshot.signals_fit_bars or context.signal_session not in context.snapshot.computed:
-        context.note(f"there are no signals of {context.signal_session} that fit the stored bars: run `kobe report`")
+        wanted = f"signals of {context.signal_session} that fit the stored bars and indicators"
+        context.note(f"there are no {wanted}: run `kobe report`")
     for held in open_positions(context.ledger, context.account):
         for split in context.snapshot.splits_between(held.symbol, context.signal_session, context.session):
             ratio = f"{split.split_to:g}-for-{split.split_from:g}"

@@ -19,7 +19,7 @@ from kobe_resources.runtime.report_summary import LATEST, read_summary
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #1d1c1a; --soft: #625e57; --rule: #e3dfd6;
   --one: #1f5fa8; --two: #a05a00; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --paper: #131416; --ink: #ebe9e4; --soft: #a5a097; --rule: #303237; --one: #74aaea; --two: #e0a040; }
 }
 body { margin: 0 auto; max-width: 1160px; padding: 1.5rem clamp(1rem, 3vw, 2rem) 3rem;
@@ -100,14 +100,20 @@ _ORDERS: dict[str, tuple[str, Callable[[_Report], Any], bool]] = {
 """Name in the address → heading, what it sorts by, whether the largest comes first."""
 
 
+BACKTESTS, RUN_PAGE = "backtests", "backtest.html"
+"""The folder of backtests beside that of the reports, and the page of one in its own folder there."""
 ACCOUNT = '<p><a href="/account">The account</a></p>'
 
 
 def index_page(folder: Path, sort: str) -> str:
-    """Every report of the folder in one table. sort: a name of `_ORDERS`, with a minus for the other way round."""
-    reports = _reports(folder)
+    """Every report of the folder in one table, and the backtests beside it.
+
+    sort: a name of `_ORDERS`, with a minus for the other way round.
+    """
+    reports, looks = _reports(folder), _backtests(folder.with_name(BACKTESTS))
     if not reports:
-        return _page("Kobe reports", f"<h1>Kobe reports</h1>{ACCOUNT}<p>No report yet: run <code>kobe report</code>.</p>")
+        none = "<p>No report yet: run <code>kobe report</code>.</p>"
+        return _page("Kobe reports", f"<h1>Kobe reports</h1>{ACCOUNT}{none}{looks}")
     backward = sort.startswith("-")
     by = sort.lstrip("-") if sort.lstrip("-") in _ORDERS else "made"
     _, key, falling = _ORDERS[by]
@@ -122,7 +128,7 @@ def index_page(folder: Path, sort: str) -> str:
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     choose = '<button type="submit">Compare the first with the second</button>' if len(chosen) > 1 else ""
-    return _page("Kobe reports", f'<h1>Kobe reports</h1>{ACCOUNT}<form action="/compare">{table}{choose}</form>')
+    return _page("Kobe reports", f'<h1>Kobe reports</h1>{ACCOUNT}<form action="/compare">{table}{choose}</form>{looks}')
 
 
 def comparison_page(folder: Path, first: str, second: str) -> str:
@@ -143,6 +149,21 @@ def comparison_page(folder: Path, first: str, second: str) -> str:
     titles = dict.fromkeys(str(book.get("title")) for report in (one, two) for book in report.books)
     parts += [_book_part(title, one, two) for title in titles]
     return _page("Two reports", "".join(parts))
+
+
+def _backtests(folder: Path) -> str:
+    """A link to the page of every backtest in a folder of its own in `folder`, newest first; empty without one."""
+    # Links are not followed here, since the site follows none.
+    pages = [
+        path for path in folder.glob(f"*/{RUN_PAGE}") if path.is_file() and not (path.is_symlink() or path.parent.is_symlink())
+    ]
+    rows = "".join(
+        f'<li><a href="/{BACKTESTS}/{quote(path.parent.name)}/{RUN_PAGE}">{_text(path.parent.name)}</a> '
+        f"made {_moment(path.stat().st_mtime)}</li>"
+        for path in sorted(pages, key=lambda path: -path.stat().st_mtime)
+    )
+    said = "Each is the latest run of <code>kobe backtest</code> in its folder: a look at one window, no evidence."
+    return f'<h2>Backtests</h2><p class="soft">{said}</p><ul>{rows}</ul>' if rows else ""
 
 
 def _reports(folder: Path) -> list[_Report]:

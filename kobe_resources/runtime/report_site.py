@@ -1,6 +1,7 @@
 """The reports over HTTP on loopback, because a browser follows no file:// link from the Dagster UI.
 
-Serves what lies in KOBE_HOME/reports and nothing else, to this machine alone. File names are not trusted.
+Serves what lies in the folders `reports` and `backtests` of KOBE_HOME and nothing else, to this machine alone. File names are
+not trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kobe_resources.errors import KobeError
-from kobe_resources.runtime.report_index import comparison_page, index_page
+from kobe_resources.runtime.report_index import BACKTESTS, comparison_page, index_page
 from kobe_resources.settings.load import kobe_home
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
 
 
 def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
-    """The files of `folder`, listed at `/`, two beside each other at `/compare`, and the `pages`; this machine's names only."""
+    """The files of `folder`, listed at `/`, two beside each other at `/compare`, and the `pages`; this machine's names only.
+
+    Beside them the backtests of the folder next to it.
+    """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -127,6 +131,7 @@ def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
             Route("/compare", compare),
             *pages,
             # Links that lead out of the folder are refused by StaticFiles.
+            Mount(f"/{BACKTESTS}", StaticFiles(directory=folder.with_name(BACKTESTS), check_dir=False, follow_symlink=False)),
             Mount("/", StaticFiles(directory=folder, check_dir=False, follow_symlink=False)),
         ],
         middleware=[

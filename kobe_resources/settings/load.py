@@ -122,7 +122,7 @@ def load_settings() -> Settings:
     except RecursionError:
         raise UsageError("settings: a table in the environment is nested too deep", "see `kobe config docs`") from None
     except ValidationError as error:
-        raise UsageError(_first_problem(error), f"see `kobe config docs`; set in {path or 'the environment'}") from None
+        raise UsageError(_first_problem(error), f"see `kobe config docs`; {_set_where(error, path)}") from None
     except SettingsError as error:
         raise UsageError(f"settings: {error}", 'write a table as JSON: KOBE_UNIVERSE__RELEASE={"SYMBOL": "reason"}') from None
     _refuse_beyond_reason(settings)
@@ -331,6 +331,14 @@ def _first_problem(error: ValidationError) -> str:
     what = _no_setting(where, first["loc"]) if first["type"] == "extra_forbidden" else _in_words(first)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"settings: {where} {what}{more}" if where else f"settings: {what}{more}"
+
+
+def _set_where(error: ValidationError, path: Path | None) -> str:
+    """The variable that sets what `_first_problem` names, or the file."""
+    names = [str(part).upper() for part in error.errors(include_url=False, include_input=False)[0]["loc"]]
+    variables = ("KOBE_" + "__".join(names[: len(names) - cut]) for cut in range(len(names)))
+    by = next((variable for variable in variables if variable in os.environ), None)
+    return f"set by {by}" if by else f"set in {path or 'the environment'}"
 
 
 def _in_words(problem: Mapping[str, Any]) -> str:

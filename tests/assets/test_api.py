@@ -15,6 +15,7 @@ import pytest
 
 import kobe_assets
 from kobe_assets import api, backtest, walk_forward
+from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES, RUN_FIGURES
 from kobe_assets.research.language import Strategy, atr, custom, rsi, sma
 from kobe_jobs.research_run.backtest import run_backtest
 from kobe_resources.errors import KobeError, UsageError
@@ -107,8 +108,9 @@ def test_a_backtest_is_that_of_the_command_line(home: Settings, tmp_path: Path) 
     assert len(ours.trades) == len(written) > 5
     np.testing.assert_allclose(ours.trades["pnl"], written["pnl"])
     assert (list(ours.trades["symbol"]), ours.refused) == (list(written["symbol"]), summary["refused"])
-    assert {name: ours.figures[name] for name in ("sharpe", "net_pnl")} == {n: summary[n] for n in ("sharpe", "net_pnl")}
-    assert ours.equity["equity"].iloc[-1] == summary["final_equity"]
+    assert set(ours.figures) == {*FOLD_FIGURES, *RUN_FIGURES}
+    assert ours.figures == {name: summary[name] for name in ours.figures}
+    assert ours.equity["equity"].iloc[-1] == ours.figures["final_equity"]
 
 
 def test_the_stored_bars_given_as_a_frame_make_the_same_trades(home: Settings) -> None:

@@ -123,6 +123,10 @@ class BookRun:
         """Beta and correlation of the run's days with those of holding, by the names of `RUN_FIGURES`."""
         return beside_holding(self.equity["daily_return"].to_numpy(float), daily_returns(holding, self.initial_cash))
 
+    def told(self, holding: Floats) -> dict[str, float | None]:
+        """Every figure that is told of the run, by the names of `FIGURES` and `RUN_FIGURES`; None where it is undefined."""
+        return {**self.figures, **self.more_figures, **self.against(holding)}
+
     def notes(self, settings: Settings, stored: Sequence[str] = ()) -> list[str]:
         """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed.
 

@@ -62,10 +62,7 @@ def build_run_page(
             notes=[_sentence(note) for note in notes],
             lookahead=lookahead,
             warnings=warnings,
-            figures=[
-                *((FIGURES[name], value) for name, value in run.figures.items()),
-                *((RUN_FIGURES[name], value) for name, value in {**run.more_figures, **run.against(holding)}.items()),
-            ],
+            figures=[((FIGURES | RUN_FIGURES)[name], value) for name, value in run.told(holding).items()],
             drawn=len(payload["symbols"]),
             traded=run.trades["symbol"].nunique(),
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.declared import ListingBars, read_only, unmasked, values_of
+from kobe_assets.research.declared import PRICE_NAMES, ListingBars, read_only, unmasked, values_of
 from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
 from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
@@ -147,5 +147,7 @@ def _meant(error: BaseException, strategy: Strategy, what: str) -> str:
         return f', write p["{error.name}"]'
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
     wrong = said.split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
+    if isinstance(error, AttributeError) and wrong and wrong[0] in PRICE_NAMES:
+        return f', declare it under indicators: price("{wrong[0]}")'
     close = get_close_matches(wrong[0], list(known), 1) if wrong else []
     return f", did you mean {close[0]}?" if close else ""

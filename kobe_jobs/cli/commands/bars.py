@@ -141,12 +141,15 @@ def revisions(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
+    from kobe_resources.market_data.export import refuse_unknown
     from kobe_resources.market_data.history import describe_revisions
     from kobe_resources.market_data.history import revisions as read_revisions
     from kobe_resources.market_data.store import warehouse_of
 
     warehouse = warehouse_of(load_settings())
     rows = read_revisions(warehouse, symbol)
+    if symbol and not len(rows):
+        refuse_unknown([symbol], [name for (name,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars")])
     if as_json:
         rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
         typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))

@@ -149,6 +149,7 @@ def units(
             typer.echo(f"# {name}\n{text}")
             continue
         try:
+            out.mkdir(parents=True, exist_ok=True)
             (out / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise KobeError(f"{out / name} cannot be written ({error.strerror})", "name a folder that you may write") from error

@@ -151,15 +151,16 @@ def backtest(
     sessions, symbols, signals. Parameters changed by --set are a try that the deflated Sharpe ratio of the report counts;
     looking at a backtest of the canonical ones is a try that is not counted.
     """
-    from kobe_jobs.research_run.backtest import STANDS_ON, describe_replaced, earlier_run, parse_changes, run_backtest
+    from kobe_jobs.research_run.backtest import PAGE, STANDS_ON, describe_replaced, earlier_run, parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture, strategy_named
+    from kobe_resources.runtime.report_index import BACKTESTS
 
     settings = load_settings()
     if strategy != BOOK:
         strategy_named(settings, strategy)
     changed = parse_changes(settings, strategy, changes or [])
-    out = out or kobe_home() / "backtests" / strategy
+    out = out or kobe_home() / BACKTESTS / strategy
     began = dt.datetime.now(dt.UTC)
     bring_up_to_date(settings, targets=STANDS_ON)
     _say_what_changed(began)
@@ -169,7 +170,7 @@ def backtest(
         Screen(stderr=True).say(f"replaced: {replaced}; --out DIR keeps both")
     _warn_of_releases(settings)
     if as_json:
-        print_json({**summary, "page": str(out / "backtest.html")})
+        print_json({**summary, "page": str(out / PAGE)})
     else:
         _print_backtest(summary, out)
     if summary["lookahead"]:
@@ -183,6 +184,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, show
+    from kobe_jobs.research_run.backtest import PAGE
 
     console = Screen()
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
@@ -211,7 +213,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     for warning in summary["warnings"]:
         console.say(f"warning: {warning['name']}: {warning['text']}")
     console.print(f"written to {out}", soft_wrap=True, highlight=False)
-    console.print(f"page: {out / 'backtest.html'}", soft_wrap=True, highlight=False)
+    console.print(f"page: {out / PAGE}", soft_wrap=True, highlight=False)
 
 
 def _print_verdict(as_json: bool, computed: list[str], page: Path, vendor: str) -> None:

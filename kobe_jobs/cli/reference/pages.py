@@ -81,8 +81,8 @@ def _cut_summaries(command: Any) -> Iterator[tuple[str, str]]:
 
 
 def figures_page() -> str:
-    """The glossary of the report."""
-    from kobe_assets.report.analysis.metrics_glossary import FIGURES
+    """The glossary of the report, and what is told of one run beside it."""
+    from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, RUN_FIGURES
 
     lines = [
         "`r` are daily returns out of sample, `n` their number; in JSON and in the table `kpis`, percentages are fractions.",
@@ -93,6 +93,10 @@ def figures_page() -> str:
     for name, figure in FIGURES.items():
         cells = (f"`{name}`", figure.label, figure.unit, figure.meaning, figure.formula, figure.source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |")
+    told = ", ".join(f"`{name}`" for name in FOLD_FIGURES)
+    lines += ["", f"Of one run, `kobe backtest` and `kobe_assets.backtest` tell {told}, and:", ""]
+    lines += ["| figure | name | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {figure.label} | {figure.unit} | {figure.meaning} |" for name, figure in RUN_FIGURES.items()]
     return "\n".join(lines)
 
 

@@ -247,6 +247,8 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     latest = snapshot.latest_session(today)
     fresh = latest == before[-1] and before[-1] in snapshot.computed and snapshot.signals_fit_bars
     seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(snapshot.signals_of(before[-1]))} signals"
+    if not snapshot.signals_fit_bars:
+        seen = f"the signals of {latest} are of other bars or indicators than those stored"
     return Finding("data", fresh, seen, "" if fresh else "stale_signal: run `kobe report`")
 
 

@@ -216,6 +216,27 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     page.close()
 
 
+def test_a_dark_page_is_printed_light_with_its_charts_and_is_dark_again(run: BookRun, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "backtest.html"
+    path.write_text(page_of(run), encoding="utf-8")
+    page = browser.new_page(color_scheme="dark")
+    page.goto(path.as_uri())
+    page.wait_for_selector("#chart-symbol .plot-container", state="attached")
+    seen = "[getComputedStyle(document.body).color, document.getElementById('chart-equity')._fullLayout.legend.font.color]"
+    dark = page.evaluate(seen)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate(seen) == ["rgb(29, 28, 26)", "#1d1c1a"] != dark
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(seen) == dark
+    page.click("#theme")
+    page.click("#theme")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(29, 28, 26)", "no event, as of a page without script"
+    page.close()
+
+
 def test_without_a_trade_it_says_so_and_draws_what_there_is(browser: Browser, tmp_path: Path) -> None:
     days = pd.bdate_range("2015-01-01", periods=60)
     bars = {"session": days, "open": 40.0, "high": 41.0, "low": 39.0, "close": 40.0, "volume": 1e6}

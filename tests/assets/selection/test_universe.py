@@ -21,7 +21,7 @@ from kobe_assets.selection import eligibility
 from kobe_assets.selection.eligibility import DECISIVE_BARS, build_universe, in_quarantine, select, validate_universe
 from kobe_assets.selection.membership import build_membership, membership_spans
 from kobe_jobs.cli.commands.universe import UniverseRefused
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.store import replace_all
@@ -321,6 +321,8 @@ def test_refresh_says_what_it_did_and_revisions_what_was_restated(cli, tmp_path:
     (line,) = json.loads(cli("bars", "revisions", "--symbol", "FB", "--json").output)
     assert (line["session"], line["field"], line["old"]) == ("2012-05-18", "volume", 1.0)
     assert json.loads(cli("bars", "revisions", "--symbol", "IBM", "--json").output) == []
+    with pytest.raises(UsageError, match="IBN has no stored bars \\(did you mean IBM\\?\\)"):
+        raise cli("bars", "revisions", "--symbol", "IBN").exception
     now = dt.datetime.now(dt.UTC).isoformat()
     assert cli("bars", "as-of", now, "--out", str(tmp_path / "out")).exit_code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bars.parquet", "kobe.toml", "splits.csv"]

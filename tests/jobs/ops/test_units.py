@@ -14,6 +14,7 @@ import pytest
 from kobe_jobs.ops.units import rendered_units
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import PROJECT_ROOT
+from tests.support.drivers.command import kobe
 
 
 def parsed(text: str) -> configparser.ConfigParser:
@@ -78,3 +79,9 @@ def test_systemd_finds_nothing_wrong(home: Path, tmp_path: Path) -> None:
     done = subprocess.run([tool, "verify", "--man=no", *paths], capture_output=True, text=True, timeout=60, check=False)
     complaints = [line for line in done.stderr.splitlines() if str(folder) in line or "kobe-" in line]
     assert not complaints
+
+
+def test_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "units"
+    assert kobe("units", "--user", "kobe", "--out", str(out)).code == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(rendered_units("kobe"))

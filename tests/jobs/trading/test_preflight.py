@@ -68,6 +68,8 @@ def test_a_shut_market_fails(rig: TradingContext, embedded: EmbeddedBroker) -> N
 def test_stale_bars_fail(rig: TradingContext) -> None:
     stale = dataclasses.replace(rig, snapshot=market.make_snapshot(computed=frozenset()))
     assert "stale_signal" in failing(stale, "data").hint
+    unfit = dataclasses.replace(rig, snapshot=market.make_snapshot(signals_fit_bars=False))
+    assert "are of other bars or indicators than those stored" in failing(unfit, "data").seen
 
 
 def test_a_blocked_account_fails(rig: TradingContext) -> None:

@@ -54,6 +54,15 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(
     assert not (tmp_path / name).exists()
 
 
+def test_a_window_without_bars_is_refused_and_what_is_there_stays(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "b.csv"
+    export_bars(warehouse, path, ["B"])
+    kept = path.read_bytes()
+    with pytest.raises(UsageError, match="no stored bar lies in that window"):
+        export_bars(warehouse, path, ["B"], start=DAYS[2])
+    assert path.read_bytes() == kept
+
+
 def test_what_is_there_stays_and_no_draft_is_left_where_the_file_cannot_be_written(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:

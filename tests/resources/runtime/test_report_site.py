@@ -21,6 +21,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "reports" / "trades" / "1.html").write_text("a trade")
     (home / "kobe.duckdb").write_text("PRIVATE")
     (home / "reports" / "link.html").symlink_to(home / "kobe.duckdb")
+    (home / "backtests" / "my idea").mkdir(parents=True)
+    (home / "backtests" / "my idea" / "backtest.html").write_text("one run")
+    (home / "backtests" / "away").symlink_to(home / "away")
+    (home / "away").mkdir()
+    (home / "away" / "backtest.html").write_text("PRIVATE")
     (home / "reports-old").mkdir()
     (home / "reports-old" / "x.html").write_text("PRIVATE")
     monkeypatch.setenv("KOBE_HOME", str(home))
@@ -53,6 +58,15 @@ def test_reports_are_served_with_guarding_headers(port: int) -> None:
     assert ask(port, "/trades/1.html")[2] == "a trade"
 
 
+def test_the_pages_of_backtests_are_listed_and_served(home: Path, port: int) -> None:
+    listed = ask(port, "/")[2]
+    assert '<a href="/backtests/my%20idea/backtest.html">my idea</a> made ' in listed
+    assert ask(port, "/backtests/my%20idea/backtest.html")[2] == "one run"
+    assert "away" not in listed
+    (home / "backtests" / "my idea" / "backtest.html").unlink()
+    assert "Backtests" not in ask(port, "/")[2]
+
+
 OUTSIDE = (
     "/../kobe.duckdb",
     "/..%2fkobe.duckdb",
@@ -67,6 +81,9 @@ OUTSIDE = (
     "/%2fetc/passwd",
     "/kpi_report.html%00.png",
     "/link.html",
+    "/backtests/away/backtest.html",
+    "/backtests/../kobe.duckdb",
+    "/backtests/%2e%2e/kobe.duckdb",
     "/%252e%252e/kobe.duckdb",
 )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 
 TOML = """
@@ -49,3 +50,22 @@ def test_a_name_of_a_table_and_a_section_are_laid_over_the_file(monkeypatch: pyt
     found = load_settings()
     assert found.portfolio.strategies == {"rsi2": 1.0, "ibs": 2.0}
     assert (found.data.polygon.calls_per_minute, found.data.polygon.in_flight) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "by"),
+    [
+        ("KOBE_SIZING__MODE", "equty", "KOBE_SIZING__MODE"),
+        ("KOBE_STRATEGY__RSI_ENTRI", "3", "KOBE_STRATEGY__RSI_ENTRI"),
+        ("KOBE_PORTFOLIO__STRATEGIES", '{"ibs": "much"}', "KOBE_PORTFOLIO__STRATEGIES"),
+        ("KOBE_WALK_FORWARD__TEST", "63", ""),
+    ],
+)
+def test_what_is_wrong_is_named_by_the_variable_that_sets_it_else_by_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, by: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    if not by:
+        (tmp_path / "kobe.toml").write_text(TOML + "[sizing]\nmode = 'equty'\n")
+    with pytest.raises(UsageError, match=f"set by {by}$" if by else f"set in {tmp_path / 'kobe.toml'}$"):
+        load_settings()

@@ -174,6 +174,11 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     ),
     "word written wrong": (changed("rsi(4)", "rssi(4)"), LINE + 4, "did you mean rsi?"),
     "name that no word is like": (changed("rsi(4)", "np.rsi(4)"), LINE + 4, "name 'np' is not defined)"),
+    "price that is not declared": (
+        changed('at.rsi4 >= p["leave"]', "at.open >= 5"),
+        LEAVE,
+        'declare it under indicators: price("open")',
+    ),
     "indicator without `at`": (changed("at.rsi4 >= p", "rsi4 >= p"), LEAVE, "write at.rsi4"),
     "parameter without `p`": (changed('at.rsi4 >= p["leave"]', "at.rsi4 >= leave"), LEAVE, 'write p["leave"]'),
     "talib parameter without its name": (changed("timeperiod=14", "14"), LINE + 4, "timeperiod=14"),

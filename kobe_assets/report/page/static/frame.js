@@ -3,6 +3,26 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 const colors = () => Object.fromEntries(
   ["paper", "card", "ink", "soft", "rule", "band", "own", "held", "ghost", "gain", "loss", "doubt", "gain-cell", "loss-cell"].map((name) => [name, css(name)]));
 
+function isDark() {
+  const set = document.documentElement.dataset.theme;
+  return set ? set === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+// Paper is light. onPaper(whether the page was dark) draws what is printed, onScreen a dark page's charts again.
+function listenToPrinter(onPaper, onScreen) {
+  let theme = null;
+  window.addEventListener("beforeprint", () => {
+    theme = isDark() ? document.documentElement.dataset.theme || "" : null;
+    if (theme !== null) document.documentElement.dataset.theme = "light";
+    onPaper(theme !== null);
+  });
+  window.addEventListener("afterprint", () => {
+    if (theme === null) return;
+    if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
+    onScreen();
+  });
+}
+
 const touch = window.matchMedia("(pointer: coarse)").matches;
 const config = { displayModeBar: false, responsive: true, showTips: false };
 

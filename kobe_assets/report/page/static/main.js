@@ -84,11 +84,6 @@ function recall(name) {
   try { return localStorage.getItem(name); } catch { return null; }
 }
 
-function isDark() {
-  const set = document.documentElement.dataset.theme;
-  return set ? set === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
 function recolour() {
   draw();
   followTrade();
@@ -112,19 +107,9 @@ function watchBar() {
 
 const UNREAD_MS = 1500;
 
-// Paper is light, and shows what was not in view yet.
-function listenToPrinter() {
-  let theme = null;
-  window.addEventListener("beforeprint", () => {
-    theme = isDark() ? document.documentElement.dataset.theme || "" : null;
-    if (theme !== null) document.documentElement.dataset.theme = "light";
-    if (typeof Plotly !== "undefined") (theme === null ? [...stale] : Object.keys(charts)).forEach(drawChart);
-  });
-  window.addEventListener("afterprint", () => {
-    if (theme === null) return;
-    if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
-    recolour();
-  });
+// Paper shows what was not in view yet.
+function drawOnPaper(wasDark) {
+  if (typeof Plotly !== "undefined") (wasDark ? Object.keys(charts) : [...stale]).forEach(drawChart);
 }
 
 function listen() {
@@ -160,7 +145,7 @@ function listen() {
   window.addEventListener("resize", () => {
     if (narrow() !== wasNarrow) { wasNarrow = narrow(); if (book()) draw(); }
   });
-  listenToPrinter();
+  listenToPrinter(drawOnPaper, recolour);
   // So that a page that is printed unread has its charts; long after the first choices were answered.
   const whenIdle = window.requestIdleCallback || ((run) => run());
   setTimeout(() => whenIdle(() => plotlyLoaded().catch(() => undefined)), UNREAD_MS);

@@ -86,7 +86,6 @@ const redraw = () => { if (typeof Plotly !== "undefined") draw(); };
 // A page from disk may keep nothing.
 function remember(name, value) { try { localStorage.setItem(name, value); } catch { /* then it forgets */ } }
 function recall(name) { try { return localStorage.getItem(name); } catch { return null; } }
-const isDark = () => (document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches);
 const saved = recall("kobe-theme");
 if (saved === "dark" || saved === "light") document.documentElement.dataset.theme = saved;
 byId("theme").addEventListener("click", () => {
@@ -95,6 +94,7 @@ byId("theme").addEventListener("click", () => {
   redraw();
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+listenToPrinter((wasDark) => { if (wasDark) redraw(); }, redraw);
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button"), link = event.target.closest("#all-trades a");

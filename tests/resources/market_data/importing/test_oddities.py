@@ -133,6 +133,39 @@ def test_files_that_were_put_one_under_the_other_keep_their_headers_to_themselve
     assert done.understood["mapped"] == {}
 
 
+def test_files_of_other_columns_that_were_put_one_under_the_other_are_refused(bring: Importer, tmp_path: Path) -> None:
+    turned = ONE.iloc[40:].rename(columns={"Open": "Close", "Close": "Open"})
+    both = exports.text(ONE.iloc[:40]) + exports.text(turned)
+    with pytest.raises(MarketDataError, match=r"x\.csv has a header among its rows, with Close where Open is read"):
+        bring(put(tmp_path, "x.csv", both))
+
+
+def test_an_amount_beside_prices_is_money_that_was_traded(bring: Importer, tmp_path: Path) -> None:
+    done = bring(put(tmp_path, "ALFA.csv", exports.text(ONE.assign(Amount=ONE["Close"] * ONE["Volume"]))))
+    assert_same(done.bars, ALFA)
+    assert not (done.folder / "dividends.csv").exists()
+
+
+def test_a_table_without_a_header_and_with_a_number_too_many_is_refused(bring: Importer, tmp_path: Path) -> None:
+    prices = ONE[["Date", "Open", "High", "Low", "Close"]]
+    table = prices.assign(adjusted=ONE["Close"] * 0.9, volume=ONE["Volume"])
+    with pytest.raises(MarketDataError, match="says nowhere what its columns are"):
+        bring(put(tmp_path / "in", "ALFA.csv", exports.text(table, header=False)))
+    interest = prices.assign(volume=ONE["Volume"], interest=0)
+    assert_same(bring(put(tmp_path / "in", "ALFA.csv", exports.text(interest, header=False))).bars, ALFA)
+
+
+@pytest.mark.parametrize(("unit", "read"), [("USD", True), ("cents", False)])
+def test_a_unit_in_the_name_of_a_column_is_no_symbol(bring: Importer, tmp_path: Path, unit: str, read: bool) -> None:
+    named = ONE.rename(columns={name: f"{name} ({unit})" for name in ("Open", "High", "Low", "Close")})
+    file = put(tmp_path, "ALFA.csv", exports.text(named))
+    if read:
+        assert_same(bring(file).bars, ALFA)
+        return
+    with pytest.raises(MarketDataError, match="has no column of open, high, low, close"):
+        bring(file)
+
+
 def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(bring: Importer, tmp_path: Path) -> None:
     mark = b"\xef\xbb\xbf"
     parts = [mark + exports.text(ONE.iloc[first : first + 20]) for first in range(0, len(ONE), 20)]

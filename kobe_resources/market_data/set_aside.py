@@ -30,6 +30,8 @@ MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
 ALONE_DAYS, FAR = 30, 10**9
 """Days without a bar on both sides of a day that stands alone; more days than a date can lie from another."""
+A_HOLIDAY = 4
+"""Days from the bar before to that of a holiday, at most: both may lie about a weekend."""
 A_WEEK = 6
 """Usual days between bars from which they are not daily."""
 FEWEST_STRANGE, ONE_WEEKDAY = 5, 0.75
@@ -41,6 +43,8 @@ FEWEST_BARS = 20
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
 ALONE = f"the only bar of all symbols within {ALONE_DAYS} days: is its year right"
+READ_AS = "read as "
+"""What the reason of a name that is spelled otherwise says: its rows are stored."""
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -103,7 +107,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
             mine = off & (code == number)
             if shifted := _shifted(session[mine]):
                 reason[mine & ~unfinished] = f"{OFF_CALENDAR}; {names[number]}: {shifted} in part"
-    if whole and off.sum() > MOST_OF_FILE * len(bars):
+    if whole and off.sum() > MOST_OF_FILE * len(bars) and (off & ~_filled(bars)).sum() > MOST_OF_FILE * len(bars):
         raise _off_calendar(str(bars["symbol"].iloc[off.argmax()]), session, off, days)
     aside = reason != ""
     if not aside.any():
@@ -112,6 +116,19 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     fields = rows.drop(columns=["symbol"]).assign(session=session[aside].astype(str)).to_dict(orient="records")
     refused = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
     return Judged(bars[~aside], aside_rows(refused))
+
+
+def _filled(bars: pd.DataFrame) -> np.ndarray:
+    """Whether each bar repeats that of the days before, between Monday and Friday: a program filled the holidays in."""
+    session = bars["session"].to_numpy().astype("datetime64[D]")
+    order = np.lexsort((session, bars["symbol"].to_numpy()))
+    ordered = bars.iloc[order][["symbol", "open", "high", "low", "close", "volume"]]
+    same = (ordered.to_numpy() == ordered.shift().to_numpy()).all(axis=1)
+    apart = np.diff(session[order], prepend=session[order][:1]).astype(np.int64)
+    filled = np.empty(len(bars), bool)
+    filled[order] = same & (apart <= A_HOLIDAY)
+    filled &= np.is_busday(session)
+    return filled
 
 
 def _off_calendar(symbol: str, session: np.ndarray, off: np.ndarray, days: np.ndarray) -> MarketDataError:
@@ -147,6 +164,16 @@ def record_set_aside(
         )
     finally:
         connection.unregister("incoming_aside")
+
+
+def why_no_bars(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """Why no candidate has a bar of `source` though the vendor sent some; empty where it sent none."""
+    count, symbol, session, reason = connection.execute(
+        "SELECT count(*), arg_min(symbol, (session, symbol)), min(session), arg_min(reason, (session, symbol)) FROM set_aside "
+        "SEMI JOIN candidates USING (symbol) WHERE set_aside.source = ? AND session IS NOT NULL",
+        [source],
+    ).fetchall()[0]
+    return f": {count:,} that it sent are refused, the first, of {symbol} on {session}, for {reason}" if count else ""
 
 
 def with_wrong_dates(connection: duckdb.DuckDBPyConnection, source: str, symbols: Collection[str]) -> list[str]:

@@ -249,7 +249,9 @@ def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) 
     try:
         group.dates = read_dates([text for text in texts if text is not None], wishes.dates, usual)
     except MarketDataError as error:
-        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
+        more = len(group.pieces) - 1
+        files = f" and {more:,} more {'files' if more > 1 else 'file'} like it" if more else ""
+        raise MarketDataError(f"{group.pieces[0].label}{files}: {error.what}", error.hint) from None
     _table(connection, "days", "text VARCHAR, day DATE", list(group.dates.days.items()))
     if group.dates.how in ORDERS.values() and wishes.dates is None and len(group.pieces) > 1:
         _leave_turned(connection, group)

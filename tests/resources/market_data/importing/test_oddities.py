@@ -155,6 +155,15 @@ def test_a_table_without_a_header_and_with_a_number_too_many_is_refused(bring: I
     assert_same(bring(put(tmp_path / "in", "ALFA.csv", exports.text(interest, header=False))).bars, ALFA)
 
 
+def test_files_with_days_and_months_in_another_order_are_said_to_be_several(bring: Importer, tmp_path: Path) -> None:
+    for name, order in (("ALFA", "%m/%d/%Y"), ("BRAV", "%d/%m/%Y")):
+        written = ONE.assign(Date=pd.to_datetime(ONE["Date"]).dt.strftime(order))
+        put(tmp_path / "in", f"{name}.csv", exports.text(written))
+    with pytest.raises(MarketDataError, match=r"ALFA\.csv and 1 more file like it: .* has the day first") as refused:
+        bring(tmp_path / "in")
+    assert "import the files of each kind by themselves" in refused.value.hint
+
+
 @pytest.mark.parametrize(("unit", "read"), [("USD", True), ("cents", False)])
 def test_a_unit_in_the_name_of_a_column_is_no_symbol(bring: Importer, tmp_path: Path, unit: str, read: bool) -> None:
     named = ONE.rename(columns={name: f"{name} ({unit})" for name in ("Open", "High", "Low", "Close")})

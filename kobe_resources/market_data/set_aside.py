@@ -84,9 +84,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     held = np.bincount(place)
     days = first + np.flatnonzero(held)
     slot = np.cumsum(held > 0) - 1
-    unknown_day, off_day, unfinished_day = _kinds(days, held[held > 0], now)
-    if np.count_nonzero(unknown_day & ~off_day) > CALENDAR_ERRORS:
-        off_day = unknown_day
+    off_day, unfinished_day = days_off(days, held[held > 0], now)
     off, unfinished = off_day[slot][place], unfinished_day[slot][place]
     reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
     # What a part of a source lacks around a day, its next part may bring.
@@ -217,8 +215,8 @@ def _forget(connection: duckdb.DuckDBPyConnection, source: str, stored: pd.DataF
         connection.unregister("sound_bars")
 
 
-def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(days) unknown to the calendar, those of them that are no session, and not over yet. counts: bars of each of `days`."""
+def days_off(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
+    """(days) that were no session, and not over yet. days: sorted, each once. counts: bars of each of `days`."""
     latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
@@ -235,7 +233,7 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
         # So many symbols did trade: the calendar does not know of this session.
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
-    return unknown, off, unfinished
+    return (unknown if np.count_nonzero(unknown & ~off) > CALENDAR_ERRORS else off), unfinished
 
 
 def _far_apart(days: np.ndarray) -> np.ndarray:

@@ -218,6 +218,15 @@ def test_one_company_spelled_in_many_ways_is_no_part_of_a_day(bring: Importer, t
     assert_same(bring(put(tmp_path, "x.csv", exports.text(spelled))).bars, ALFA.assign(symbol="BRK.B"))
 
 
+def test_bars_of_holidays_are_noted_before_a_load_refuses_them(bring: Importer, tmp_path: Path) -> None:
+    days = pd.bdate_range("2020-01-02", "2020-07-31").strftime("%Y-%m-%d")
+    bars = pd.DataFrame({"Date": days, "Open": 10.0, "High": 11.0, "Low": 9.0, "Close": 10.5, "Volume": range(len(days))})
+    (note,) = bring(put(tmp_path, "ALFA.csv", exports.text(bars))).understood["notes"]
+    assert note.startswith(
+        "5 of 152 bars lie on weekdays that were no session, as that of ALFA on 2020-01-20: a load sets them"
+    )
+
+
 def test_dates_of_one_symbol_off_the_week_are_noted_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:
     many = exports.market(" ".join(f"S{n}" for n in range(12)))
     mine = many["symbol"] == "S7"

@@ -11,7 +11,7 @@ from kobe_assets.checks.seen import Mends, Reader, Seen, day_of, plain
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import DISTORTED, HARMLESS, INCOMPLETE, LEFT_OUT, WRONG
 from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS
-from kobe_resources.market_data.set_aside import DAY_EARLY, DAY_LATE, UNFINISHED
+from kobe_resources.market_data.set_aside import DAY_EARLY, DAY_LATE, READ_AS, UNFINISHED
 
 
 def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
@@ -245,10 +245,6 @@ def _lone(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
         row["until"],
         size=1.0 / row["bars"],
     )
-
-
-READ_AS = "read as "
-"""What the reason of a name that is spelled otherwise says: its rows are stored."""
 
 
 def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:

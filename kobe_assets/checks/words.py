@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kobe_resources.market_data.set_aside import READ_AS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,15 +15,20 @@ def _words_of_set_aside(frame: pd.DataFrame, count: int) -> str:
     """How many rows, and of each reason the first."""
     import pandas as pd
 
-    parts = []
+    parts, named, rows_named = [], [], 0
     for row in frame.itertuples():
+        if READ_AS in row.reason:
+            rows_named += row.rows
+            named.append(row.reason)
+            continue
         day = "" if pd.isna(row.session) else f" {str(row.session)[:10]}"
         line = "" if pd.isna(row.line) else f", line {int(row.line)}"
         what = f"{row.rows:,} x {row.reason}" if row.rows > 1 else row.reason
         rest = [name for name in str(row.symbols or "").split(", ") if name not in ("", row.symbol)]
         others = f"; others: {', '.join(rest)}" if rest else ""
         parts.append(f"{what} ({row.symbol}{day}{line}{others})" if row.symbol else what)
-    return f"{count:,} rows of the source are set aside, and are not among the bars: " + "; ".join(parts)
+    aside = f"{count - rows_named:,} rows of the source are set aside, and are not among the bars: " + "; ".join(parts)
+    return "; ".join([aside] * bool(parts) + named)
 
 
 def _words_of_restated(frame: pd.DataFrame, count: int) -> str:

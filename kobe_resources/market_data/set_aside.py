@@ -30,6 +30,8 @@ MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
 ALONE_DAYS, FAR = 30, 10**9
 """Days without a bar on both sides of a day that stands alone; more days than a date can lie from another."""
+A_HOLIDAY = 4
+"""Days from the bar before to that of a holiday, at most: both may lie about a weekend."""
 A_WEEK = 6
 """Usual days between bars from which they are not daily."""
 FEWEST_STRANGE, ONE_WEEKDAY = 5, 0.75
@@ -41,6 +43,8 @@ FEWEST_BARS = 20
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
 ALONE = f"the only bar of all symbols within {ALONE_DAYS} days: is its year right"
+READ_AS = "read as "
+"""What the reason of a name that is spelled otherwise says: its rows are stored."""
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -80,9 +84,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     held = np.bincount(place)
     days = first + np.flatnonzero(held)
     slot = np.cumsum(held > 0) - 1
-    unknown_day, off_day, unfinished_day = _kinds(days, held[held > 0], now)
-    if np.count_nonzero(unknown_day & ~off_day) > CALENDAR_ERRORS:
-        off_day = unknown_day
+    off_day, unfinished_day = days_off(days, held[held > 0], now)
     off, unfinished = off_day[slot][place], unfinished_day[slot][place]
     reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
     # What a part of a source lacks around a day, its next part may bring.
@@ -103,7 +105,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
             mine = off & (code == number)
             if shifted := _shifted(session[mine]):
                 reason[mine & ~unfinished] = f"{OFF_CALENDAR}; {names[number]}: {shifted} in part"
-    if whole and off.sum() > MOST_OF_FILE * len(bars):
+    if whole and off.sum() > MOST_OF_FILE * len(bars) and (off & ~_filled(bars)).sum() > MOST_OF_FILE * len(bars):
         raise _off_calendar(str(bars["symbol"].iloc[off.argmax()]), session, off, days)
     aside = reason != ""
     if not aside.any():
@@ -112,6 +114,19 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     fields = rows.drop(columns=["symbol"]).assign(session=session[aside].astype(str)).to_dict(orient="records")
     refused = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
     return Judged(bars[~aside], aside_rows(refused))
+
+
+def _filled(bars: pd.DataFrame) -> np.ndarray:
+    """Whether each bar repeats that of the days before, between Monday and Friday: a program filled the holidays in."""
+    session = bars["session"].to_numpy().astype("datetime64[D]")
+    order = np.lexsort((session, bars["symbol"].to_numpy()))
+    ordered = bars.iloc[order][["symbol", "open", "high", "low", "close", "volume"]]
+    same = (ordered.to_numpy() == ordered.shift().to_numpy()).all(axis=1)
+    apart = np.diff(session[order], prepend=session[order][:1]).astype(np.int64)
+    filled = np.empty(len(bars), bool)
+    filled[order] = same & (apart <= A_HOLIDAY)
+    filled &= np.is_busday(session)
+    return filled
 
 
 def _off_calendar(symbol: str, session: np.ndarray, off: np.ndarray, days: np.ndarray) -> MarketDataError:
@@ -147,6 +162,16 @@ def record_set_aside(
         )
     finally:
         connection.unregister("incoming_aside")
+
+
+def why_no_bars(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """Why no candidate has a bar of `source` though the vendor sent some; empty where it sent none."""
+    count, symbol, session, reason = connection.execute(
+        "SELECT count(*), arg_min(symbol, (session, symbol)), min(session), arg_min(reason, (session, symbol)) FROM set_aside "
+        "SEMI JOIN candidates USING (symbol) WHERE set_aside.source = ? AND session IS NOT NULL",
+        [source],
+    ).fetchall()[0]
+    return f": {count:,} that it sent are refused, the first, of {symbol} on {session}, for {reason}" if count else ""
 
 
 def with_wrong_dates(connection: duckdb.DuckDBPyConnection, source: str, symbols: Collection[str]) -> list[str]:
@@ -190,8 +215,8 @@ def _forget(connection: duckdb.DuckDBPyConnection, source: str, stored: pd.DataF
         connection.unregister("sound_bars")
 
 
-def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(days) unknown to the calendar, those of them that are no session, and not over yet. counts: bars of each of `days`."""
+def days_off(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
+    """(days) that were no session, and not over yet. days: sorted, each once. counts: bars of each of `days`."""
     latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
@@ -208,7 +233,7 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
         # So many symbols did trade: the calendar does not know of this session.
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
-    return unknown, off, unfinished
+    return (unknown if np.count_nonzero(unknown & ~off) > CALENDAR_ERRORS else off), unfinished
 
 
 def _far_apart(days: np.ndarray) -> np.ndarray:

@@ -336,11 +336,17 @@ def _print_report(report: SyncReport, changed: list[str]) -> None:
 
 
 def _print_set_aside(aside: list[tuple[Any, ...]]) -> None:
-    """How many rows of the source are not among the bars, and the first of each reason."""
+    """How many rows of the source are not among the bars, and the first of each reason; which names are read otherwise."""
+    from kobe_resources.market_data.set_aside import READ_AS
+
     screen = Screen(highlight=False, soft_wrap=True)
-    if aside:
-        screen.say(f"{aside[0][-1]:,} rows are set aside, and are not among the bars:")
-    for symbol, session, reason, rows, line, _, _ in aside:
+    named = [row for row in aside if READ_AS in row[2]]
+    for _, _, reason, *_ in named:
+        screen.say(f"  {reason}")
+    dropped = [row for row in aside if READ_AS not in row[2]]
+    if dropped:
+        screen.say(f"{dropped[0][-1] - sum(row[3] for row in named):,} rows are set aside, and are not among the bars:")
+    for symbol, session, reason, rows, line, _, _ in dropped:
         where = " ".join(str(part) for part in (symbol, session, f"line {line}" if line else None) if part)
         screen.say(f"  {rows:,} x {reason}" + (f" (the first: {where})" if where else ""))
 

@@ -33,6 +33,7 @@ from kobe_resources.market_data.polygon.checkpoints import (
     save_mark,
 )
 from kobe_resources.market_data.polygon.plan import Span
+from kobe_resources.market_data.set_aside import why_no_bars
 from kobe_resources.market_data.store import (
     begin_source,
     drop_stored_duplicates,
@@ -187,8 +188,9 @@ class AlpacaSync:
         if not self._load.warehouse.rows("SELECT 1 FROM daily_bars SEMI JOIN candidates USING (symbol) LIMIT 1"):
             with self._load.warehouse.transaction() as connection:
                 connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [VENDOR])
+                why = why_no_bars(connection, VENDOR)
             raise AlpacaIncomplete(
-                f"Alpaca sent no bar of any candidate from {span.first} to {span.last}",
+                f"Alpaca sent no {'sound ' if why else ''}bar of any candidate from {span.first} to {span.last}{why}",
                 f"{RESUMES}; if it stays so, check data.alpaca.candidates and data.start",
             )
         at = self._load.now()

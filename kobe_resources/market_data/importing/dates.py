@@ -131,8 +131,8 @@ def _order(texts: list[str], order: str | None, usual: str | None) -> str:
     month_first = next((found[0] for found in parts if int(found[3]) > 12), None)
     if day_first and month_first:
         raise MarketDataError(
-            f"{day_first} has the day first, {month_first} the month, in one column",
-            "export the file again, with one kind of dates",
+            f"{day_first} has the day first, {month_first} the month",
+            "export it again with one kind of dates, or import the files of each kind by themselves",
         )
     if day_first or month_first:
         return "dmy" if day_first else "mdy"

@@ -187,7 +187,8 @@ def _parts(name: str) -> tuple[str, str] | None:
         begin, _, last = name.strip().rpartition(mark)
         choices += [(last, begin), (first, rest)]
     for field, ticker in choices:
-        if len(field) > 1 and ticker and meaning_of(field) and not meaning_of(ticker):
+        # `Open (cents)` names a unit.
+        if len(field) > 1 and ticker and "(" not in ticker and meaning_of(field) and not meaning_of(ticker):
             return field, ticker
     return None
 
@@ -206,7 +207,11 @@ def _headless(delimiter: str, place: int, row: list[str]) -> Header | None:
     if first is None or len(cells) - first not in (len(DEFAULT_NAMES), len(DEFAULT_NAMES) + 1):
         return None
     rest = cells[first + 1 : first + len(DEFAULT_NAMES)]
-    if not all(_NUMBER.fullmatch(cell) for cell in rest):
+    beyond = cells[first + len(DEFAULT_NAMES) :]
+    # One more number may be the volume, after an adjusted close. Stooq's open interest is 0.
+    if not all(_NUMBER.fullmatch(cell) for cell in rest) or any(
+        cell.strip("0.") and _NUMBER.fullmatch(cell) for cell in beyond
+    ):
         return None
     names = (*("symbol",) * first, *DEFAULT_NAMES)
     return Header(delimiter, place, (*names, *("",) * (len(cells) - len(names))), (), 0)

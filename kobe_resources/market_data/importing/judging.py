@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from kobe_resources.market_data.importing.faults import EXCUSED
 from kobe_resources.market_data.local.columns import DECIMALS, FEWEST_CLOSES, MOST_BETWEEN
 from kobe_resources.market_data.local.opening import visible
 from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.market_data.set_aside import MOST_OF_FILE, days_off
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,6 +215,23 @@ def off_the_week(connection: duckdb.DuckDBPyConnection) -> list[str]:
         f"{strange:,} of {n:,} bars of {symbol} lie on a Saturday or Sunday, as on {day}: its dates look a day early or late, "
         "and a load sets it aside"
         for symbol, n, strange, day in rows
+    ]
+
+
+def off_calendar(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line on bars of weekdays without a session where they are more than a load takes without a question."""
+    found = connection.execute(
+        f"SELECT session, count(*) AS n, min(symbol) AS symbol FROM staged WHERE {SOUND} GROUP BY session ORDER BY session"  # noqa: S608
+    ).fetchnumpy()
+    days, counts = found["session"].astype("datetime64[D]"), found["n"]
+    off = days_off(days, counts, dt.datetime.now(dt.UTC))[0] & np.is_busday(days) if len(days) else np.zeros(0, bool)
+    strange, bars = int(counts[off].sum()), int(counts.sum())
+    if strange <= MOST_OF_FILE * bars:
+        return []
+    return [
+        f"{strange:,} of {bars:,} bars lie on weekdays that were no session, as that of {found['symbol'][off][0]} on"
+        f" {days[off][0]}: a load sets them aside, and refuses them all unless they repeat the bar before; are they of another"
+        " exchange?"
     ]
 
 

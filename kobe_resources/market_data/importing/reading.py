@@ -250,6 +250,7 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
     _judge_adjusted(reading, wishes)
     progress.advance()
     reading.notes += judging.off_the_week(connection)
+    reading.notes += judging.off_calendar(connection)
     reading.notes += judging.slow_bars(connection)
     reading.notes += [] if wishes.adjusted else judging.off_cents(connection)
     reading.notes += judging.odd_actions(connection)

@@ -134,8 +134,9 @@ class Understood(NamedTuple):
 
 @cache
 def normalized(name: str) -> str:
-    """A column's name without case, accents, blanks, brackets, marks and a number before it (`1. open`, `<CLOSE>`)."""
+    """A column's name without case, accents, blanks, brackets, marks, a number before it and `(USD)` behind it."""
     plain = re.sub(r"^\s*\d+[a-z]?\.\s+", "", name.strip().strip("\ufeff").casefold())
+    plain = re.sub(r"[(\[]\s*usd\s*[)\]]\s*$", "", plain)
     # An accent parted from its letter is no letter.
     plain = unicodedata.normalize("NFKD", plain)
     return "".join(letter for letter in plain if letter.isalnum() or letter == "%")
@@ -159,6 +160,8 @@ def understand(names: Sequence[str], overruled: Mapping[str, str] | None = None)
         meaning = meaning_of(name)
         if meaning and (meaning not in places or _rank(name) < _rank(names[places[meaning]])):
             places[meaning] = place
+    if is_bars(places) and normalized(names[places.get("dividend", 0)]) == "amount":
+        del places["dividend"]  # Beside prices it is what was traded, in money.
     for meaning, wanted in (overruled or {}).items():
         said = named(names, wanted)
         if said is not None:

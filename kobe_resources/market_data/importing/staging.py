@@ -17,7 +17,15 @@ from kobe_resources.market_data.importing.faults import action_faults, fault_sql
 from kobe_resources.market_data.importing.headers import Header
 from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number, unsure_files
 from kobe_resources.market_data.importing.pieces import Piece
-from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, normalized, understand
+from kobe_resources.market_data.importing.shapes import (
+    KOBE_ADJUSTED,
+    PRICES,
+    YFINANCE,
+    Shape,
+    meaning_of,
+    normalized,
+    understand,
+)
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
 from kobe_resources.market_data.protocol import MarketDataError, Progress
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_DAYS = 400_000
 """Different dates of one export: more are moments of trading, not days."""
+MOST_HEADERS = 1_000
+"""Different rows of words in a column of prices that are looked at."""
 BATCH = 64
 """Files that are read in one statement."""
 NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to", "factor")
@@ -100,6 +110,7 @@ def stage(
     Raises MarketDataError where dates or numbers cannot be read for sure.
     """
     _load(connection, group, first_id, progress)
+    _keep_columns(connection, group)
     _long(connection, group)
     _dates(connection, group, wishes)
     mapped = _symbols(connection, wishes)
@@ -162,6 +173,24 @@ def _table_sql(used: Sequence[int]) -> str:
     )
 
 
+def _keep_columns(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """Raise MarketDataError where files of other columns were put one under the other: a header among the rows says so."""
+    read = [place for meaning, place in sorted(group.places.items()) if meaning in PRICES]
+    if not read or group.pieces[0].form != "text" or _is_wide(group):
+        return
+    # A symbol may be called like a column.
+    used = sorted(place for meaning, place in group.places.items() if meaning != "symbol")
+    cells = ", ".join(f"c{place}" for place in used)
+    words = rf"SELECT DISTINCT file, {cells} FROM raw WHERE regexp_matches(c{read[0]}, '^[^0-9]*\pL') LIMIT {MOST_HEADERS}"  # noqa: S608
+    for path, *row in connection.execute(words).fetchall():
+        for place, cell in zip(used, row, strict=True):
+            meant, above = meaning_of(cell or ""), group.header.names[place]
+            if meant and meant != meaning_of(above):
+                label = next((piece.label for piece in group.pieces if str(piece.path) == path), path)
+                what = f"{label} has a header among its rows, with {cell.strip()} where {above.strip()} is read"
+                raise MarketDataError(what, "import the files that were put one under the other each by itself")
+
+
 def _wide_places(group: Group) -> list[int]:
     return [place for place, ticker in enumerate(group.header.tickers) if ticker]
 
@@ -220,7 +249,9 @@ def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) 
     try:
         group.dates = read_dates([text for text in texts if text is not None], wishes.dates, usual)
     except MarketDataError as error:
-        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
+        more = len(group.pieces) - 1
+        files = f" and {more:,} more {'files' if more > 1 else 'file'} like it" if more else ""
+        raise MarketDataError(f"{group.pieces[0].label}{files}: {error.what}", error.hint) from None
     _table(connection, "days", "text VARCHAR, day DATE", list(group.dates.days.items()))
     if group.dates.how in ORDERS.values() and wishes.dates is None and len(group.pieces) > 1:
         _leave_turned(connection, group)

@@ -129,6 +129,9 @@ class Loader:
             self._store([bars for _, bars in batch], coverage, {})
 
         self._run(calls, fetch, commit, f"{len(calls):,} symbols", "symbols", lambda call: call.symbol)
+        if doubtful:
+            # Nothing is covered; rows that were refused say why.
+            self._store([bars for _, bars in doubtful], {}, {})
 
     def days(
         self,

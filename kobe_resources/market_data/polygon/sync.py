@@ -46,7 +46,7 @@ from kobe_resources.market_data.polygon.errors import (
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
 from kobe_resources.market_data.polygon.rows import RefusedRow
-from kobe_resources.market_data.set_aside import with_wrong_dates
+from kobe_resources.market_data.set_aside import why_no_bars, with_wrong_dates
 from kobe_resources.market_data.store import (
     begin_source,
     drop_stored_duplicates,
@@ -368,7 +368,11 @@ class Sync:
             first, error = next(iter(loader.failures.items()))
             raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)
         if not loader.has_bars():
-            raise PolygonIncomplete(f"Polygon sent no bar of any candidate from {span.first} to {span.last}", NO_BARS)
+            with self._warehouse.connect() as connection:
+                why = why_no_bars(connection, VENDOR)
+            sound = "sound " if why else ""
+            what = f"Polygon sent no {sound}bar of any candidate from {span.first} to {span.last}{why}"
+            raise PolygonIncomplete(what, NO_BARS)
         at = self._now()
         with self._warehouse.transaction() as connection:
             record_load(connection, VENDOR, fingerprint, loader.changes, at)

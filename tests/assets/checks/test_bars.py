@@ -346,6 +346,17 @@ def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Pa
     assert f"3 x no session (A {DAYS[3]}; others: B); X.csv is not read" in found.seen
 
 
+def test_names_that_are_read_otherwise_are_not_counted_among_the_rows_set_aside(tmp_path: Path) -> None:
+    named = ("a", None, "a is read as A", None, {})
+    given = [named, ("A", DAYS[3], "no session", None, {})]
+    content = load(calm("A"))
+    found = check(store(tmp_path / "1", dataclasses.replace(content, aside=aside_rows(given))))["set_aside_rows"]
+    assert found.seen.startswith("1 rows of the source are set aside")
+    assert found.seen.endswith("; a is read as A")
+    found = check(store(tmp_path / "2", dataclasses.replace(content, aside=aside_rows([named]))))["set_aside_rows"]
+    assert found.seen == "a is read as A"
+
+
 def test_rows_set_aside_alike_in_all_but_their_day_are_one_reason_where_there_are_many(tmp_path: Path) -> None:
     again = [("A", DAYS[n], f"x.csv: 'A {DAYS[n]}' was already given in line {n + 2}", 300 + n, {}) for n in range(40)]
     odd = [("B", DAYS[n], f"x.csv: low {n}.5 is above close 1.25", 400 + n, {}) for n in range(3)]

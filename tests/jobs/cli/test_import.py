@@ -78,6 +78,15 @@ def test_a_refresh_counts_all_rows_that_were_given_twice_and_sums_them_up(home: 
     assert said.count("was already given") == 1
 
 
+def test_a_refresh_counts_no_name_that_is_read_otherwise_among_the_rows_set_aside(home: Path) -> None:
+    (home / "bars").mkdir()
+    small = BARS.assign(symbol=BARS["symbol"].str.replace("ALFA", "alfa"))
+    (home / "bars" / "bars.csv").write_bytes(exports.text(small))
+    said = run("refresh").text
+    assert "alfa is read as ALFA" in said
+    assert "are not among the bars" not in said
+
+
 def test_the_folder_that_imports_go_to_is_no_source_and_said_to_be_in_use(home: Path) -> None:
     assert run("import", "nasdaq_ALFA.csv").error is None
     error = run("import", "bars").error

@@ -452,3 +452,9 @@ def test_where_nobody_has_a_bar_the_load_is_refused_and_covers_nothing(with_mark
     with pytest.raises(KobeError, match="no bar of any candidate"):
         shop.sync(candidates=shop.candidates("ZZZ"))
     assert shop.server.asked().count("ZZZ") >= 2
+
+
+def test_where_all_bars_are_refused_the_line_says_why(with_market: Open) -> None:
+    shop = with_market(AlpacaMarket(one("B", open=12.0)))
+    with pytest.raises(KobeError, match=r"no sound bar of any candidate .*refused, the first, of B on .*, for open, high, low"):
+        shop.sync()

@@ -133,6 +133,48 @@ def test_files_that_were_put_one_under_the_other_keep_their_headers_to_themselve
     assert done.understood["mapped"] == {}
 
 
+def test_files_of_other_columns_that_were_put_one_under_the_other_are_refused(bring: Importer, tmp_path: Path) -> None:
+    turned = ONE.iloc[40:].rename(columns={"Open": "Close", "Close": "Open"})
+    both = exports.text(ONE.iloc[:40]) + exports.text(turned)
+    with pytest.raises(MarketDataError, match=r"x\.csv has a header among its rows, with Close where Open is read"):
+        bring(put(tmp_path, "x.csv", both))
+
+
+def test_an_amount_beside_prices_is_money_that_was_traded(bring: Importer, tmp_path: Path) -> None:
+    done = bring(put(tmp_path, "ALFA.csv", exports.text(ONE.assign(Amount=ONE["Close"] * ONE["Volume"]))))
+    assert_same(done.bars, ALFA)
+    assert not (done.folder / "dividends.csv").exists()
+
+
+def test_a_table_without_a_header_and_with_a_number_too_many_is_refused(bring: Importer, tmp_path: Path) -> None:
+    prices = ONE[["Date", "Open", "High", "Low", "Close"]]
+    table = prices.assign(adjusted=ONE["Close"] * 0.9, volume=ONE["Volume"])
+    with pytest.raises(MarketDataError, match="says nowhere what its columns are"):
+        bring(put(tmp_path / "in", "ALFA.csv", exports.text(table, header=False)))
+    interest = prices.assign(volume=ONE["Volume"], interest=0)
+    assert_same(bring(put(tmp_path / "in", "ALFA.csv", exports.text(interest, header=False))).bars, ALFA)
+
+
+def test_files_with_days_and_months_in_another_order_are_said_to_be_several(bring: Importer, tmp_path: Path) -> None:
+    for name, order in (("ALFA", "%m/%d/%Y"), ("BRAV", "%d/%m/%Y")):
+        written = ONE.assign(Date=pd.to_datetime(ONE["Date"]).dt.strftime(order))
+        put(tmp_path / "in", f"{name}.csv", exports.text(written))
+    with pytest.raises(MarketDataError, match=r"ALFA\.csv and 1 more file like it: .* has the day first") as refused:
+        bring(tmp_path / "in")
+    assert "import the files of each kind by themselves" in refused.value.hint
+
+
+@pytest.mark.parametrize(("unit", "read"), [("USD", True), ("cents", False)])
+def test_a_unit_in_the_name_of_a_column_is_no_symbol(bring: Importer, tmp_path: Path, unit: str, read: bool) -> None:
+    named = ONE.rename(columns={name: f"{name} ({unit})" for name in ("Open", "High", "Low", "Close")})
+    file = put(tmp_path, "ALFA.csv", exports.text(named))
+    if read:
+        assert_same(bring(file).bars, ALFA)
+        return
+    with pytest.raises(MarketDataError, match="has no column of open, high, low, close"):
+        bring(file)
+
+
 def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(bring: Importer, tmp_path: Path) -> None:
     mark = b"\xef\xbb\xbf"
     parts = [mark + exports.text(ONE.iloc[first : first + 20]) for first in range(0, len(ONE), 20)]
@@ -174,6 +216,15 @@ def test_equal_rows_of_one_session_over_and_over_are_parts_of_a_day(bring: Impor
 def test_one_company_spelled_in_many_ways_is_no_part_of_a_day(bring: Importer, tmp_path: Path) -> None:
     spelled = pd.concat([ALFA.assign(symbol=name) for name in ("BRK-B", "BRK.B", "BRK B", "BRK/B", "brk.b")])
     assert_same(bring(put(tmp_path, "x.csv", exports.text(spelled))).bars, ALFA.assign(symbol="BRK.B"))
+
+
+def test_bars_of_holidays_are_noted_before_a_load_refuses_them(bring: Importer, tmp_path: Path) -> None:
+    days = pd.bdate_range("2020-01-02", "2020-07-31").strftime("%Y-%m-%d")
+    bars = pd.DataFrame({"Date": days, "Open": 10.0, "High": 11.0, "Low": 9.0, "Close": 10.5, "Volume": range(len(days))})
+    (note,) = bring(put(tmp_path, "ALFA.csv", exports.text(bars))).understood["notes"]
+    assert note.startswith(
+        "5 of 152 bars lie on weekdays that were no session, as that of ALFA on 2020-01-20: a load sets them"
+    )
 
 
 def test_dates_of_one_symbol_off_the_week_are_noted_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:

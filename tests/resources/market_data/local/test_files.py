@@ -180,6 +180,18 @@ def test_dates_of_many_symbols_a_day_early_are_no_errors_of_the_calendar(warehou
         vendor(write(tmp_path / "early", HEADER, *early)).sync(warehouse)
 
 
+def test_holidays_that_a_program_filled_in_are_set_aside_and_refuse_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    closes = {day: f"10,11,9,10.5,{n + 1}" for n, day in enumerate(frames.days(500))}
+    weekdays = [stamp.date() for stamp in pd.bdate_range(min(closes), max(closes))]
+    told = {day: closes[max(one for one in closes if one <= day)] for day in weekdays}
+    report = vendor(write(tmp_path / "f", HEADER, *[f"A,{day},{rest}" for day, rest in told.items()])).sync(warehouse)
+    assert (report.bars, len(told) - report.bars > 0.02 * len(told)) == (500, True)
+    assert warehouse.rows("SELECT DISTINCT reason FROM set_aside") == [("no session of the exchange",)]
+    traded = [f"A,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(weekdays)]
+    with pytest.raises(MarketDataError, match="were no session, as that of A on 2020-01-20, a Monday"):
+        vendor(write(tmp_path / "t", HEADER, *traded)).sync(warehouse)
+
+
 def test_weekly_bars_of_saturdays_are_said_to_be_weekly(warehouse: Warehouse, tmp_path: Path) -> None:
     weeks = [dt.date(2019, 1, 5) + dt.timedelta(days=7 * n) for n in range(40)]
     rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(3) for day in weeks]

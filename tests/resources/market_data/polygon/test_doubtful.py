@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from kobe_resources.market_data.polygon.errors import PolygonError, PolygonIncom
 from tests.resources.market_data.polygon.conftest import FRIDAY, FRIDAY_NIGHT, HASTE, Shop, assert_same_bars, days_asked, served
 from tests.support.loopback_polygon import Market, random_market, ticker_row
 from tests.support.loopback_polygon import faults as fault
+from tests.support.loopback_polygon.faults import Reply
 
 pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
 
@@ -46,6 +48,18 @@ def test_a_load_without_a_single_bar_is_not_finished_and_covers_nothing(shop: Sh
     shop.server.faults.clear()
     assert not shop.sync().skipped
     assert_same_bars(shop.stored(), served(market))
+
+
+def test_a_load_of_which_every_bar_is_refused_says_why(shop: Shop, market: Market) -> None:
+    def unsound(reply: Reply, rng: random.Random) -> Reply:
+        answer = orjson.loads(reply.body)
+        rows = [{**row, "o": row["h"] * 9} for row in answer.get("results") or []]
+        return replace(reply, body=orjson.dumps({**answer, "results": rows}))
+
+    shop.now = SUNDAY
+    shop.server.faults.on(unsound, path=RANGE)
+    with pytest.raises(PolygonIncomplete, match=r"no sound bar of any candidate .* are refused, the first, of S0"):
+        shop.sync()
 
 
 def test_symbols_without_bars_are_covered_once_another_has_some(shop: Shop, market: Market) -> None:

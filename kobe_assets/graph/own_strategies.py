@@ -78,7 +78,8 @@ class OwnStrategy:
 def no_strategy(name: str, known: Iterable[str], setting: str = "") -> UsageError:
     """The refusal of a name that no strategy bears. known: the names there are. setting: what names it; "" for a person."""
     what = f"settings: {setting} names {name!r}, which is no strategy" if setting else f"there is no strategy {name!r}"
-    return UsageError(f"{what}{did_you_mean(name, known)}", f"use one of {', '.join(sorted(known))}")
+    own = ", or put its file into [strategy] folder" if setting else ""
+    return UsageError(f"{what}{did_you_mean(name, known)}", f"use one of {', '.join(sorted(known))}{own}")
 
 
 def strategies_of(settings: Settings) -> dict[str, Strategy]:

@@ -73,6 +73,14 @@ def load_account_settings() -> Settings:
     return settings
 
 
+def readable_strategies(settings: Settings) -> tuple[dict[str, Strategy], str]:
+    """(registered strategies by name, why those of a person's own are not among them); empty where every file can be read."""
+    try:
+        return strategies_of(settings), ""
+    except (StrategyBroken, StrategyFault) as fault:
+        return dict(STRATEGIES), str(BadStrategy(str(fault), MEND_FILE))
+
+
 def refuse_unknown_parameters(settings: Settings) -> None:
     """Raise UsageError for a grid or a parameter of what is no strategy, or none of its parameters.
 

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, SHARES, T_REASON, T_SIDE, Outcome
 from kobe_assets.research.walk_forward import simulate_book
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import BadStrategy, parts_named, readable_strategies
 from kobe_jobs.trading.bare_positions import ending_text, lifted_text, still_lifted
 from kobe_jobs.trading.daily_budget import daily_budget
 from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
@@ -201,7 +200,7 @@ def _tomorrow(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> 
     """What the next run would send; or why nothing will trade."""
     try:
         return orders_of_tomorrow(settings, ledger, warehouse), []
-    except UsageError as error:
+    except (UsageError, BadStrategy) as error:
         return None, [str(error)]
 
 
@@ -234,14 +233,17 @@ def _stops_hit(ledger: OrderLedger, warehouse: Warehouse, found: OnRecord, sessi
 def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, as_of: dt.date) -> list[float] | None:
     """What the simulation, begun flat with the same money on the account's first day, is worth at each close.
 
-    None where the bars do not hold those days.
+    None where the bars do not hold those days, and where a strategy of the book is not there, or cannot be read.
     """
-    market = load_market(warehouse, settings)
+    try:
+        parts = parts_named(settings)
+        market = load_market(warehouse, settings)
+    except (UsageError, BadStrategy):
+        return None
     days = market.panel.sessions
     first, last = (int(np.searchsorted(days, np.datetime64(day))) for day in (started, as_of))
     if first > last or last >= len(days):
         return None
-    parts = parts_named(settings)
     # A window sells everything at its last close; the account has not, so that the window ends a session later.
     through = min(last + 1, len(days) - 1)
     outcome = simulate_book(market, parts, [canonical_params(settings, part.strategy) for part in parts], first, through)
@@ -338,10 +340,10 @@ def _next_exit(
     side = 1 if held.side == "long" else -1
     if held.stop_price > 0 and side * close < side * float(held.stop_price):
         return "by its stop, which the last close has passed"
-    strategy = strategies_of(settings).get(held.strategy)
+    strategy = readable_strategies(settings)[0].get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"
-    left = rules_of(settings, ledger, held)[0].get("time_stop")
+    left = rules_of(settings, ledger, held, strategy)[0].get("time_stop")
     ways = []
     if (strategy.leave_long if held.side == "long" else strategy.leave_short) is not None:
         ways.append(f"on {in_words(strategy.leave_reason)}")

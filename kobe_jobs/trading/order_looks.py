@@ -24,6 +24,9 @@ from kobe_resources.runtime.event_log import event_context, get_logger
 MISSES_BEFORE_NOT_PLACED = 3
 MANY_ORDERS = 2
 """From so many on, the list of open orders is asked for first: it spares a look-up each."""
+FAR_OFF = 3
+"""A fill over so many times an entry's limit, or under that part of it, is believed once the executions say the same."""
+SAME_AVERAGE = Decimal("0.01")
 log = get_logger("trading")
 
 
@@ -95,9 +98,13 @@ def _not_looked_up(context: SessionContext, ours: LedgerOrder, error: KobeError)
 
 
 def apply_broker_order(context: SessionContext, ours: LedgerOrder, order: BrokerOrder, times: FillTimes) -> LedgerOrder:
-    """Bring the ledger to what the broker says of an order."""
+    """Bring the ledger to what the broker says of an order.
+
+    Raises OrderMismatch as `settle`, and where an entry's price lies beyond reason and the executions do not bear it out.
+    """
     at = dt.datetime.now(dt.UTC)
     if order.filled_qty > ours.filled_qty:
+        times.check_price(order, ours)
         *earlier, (_, at) = times.parts(order, ours)
         for part, then in earlier:
             with context.ledger.write() as write:
@@ -163,6 +170,22 @@ class FillTimes:
             if qty > ours.filled_qty
         ]
         return [*earlier, (order, last)]
+
+    def check_price(self, order: BrokerOrder, ours: LedgerOrder) -> None:
+        """Raise OrderMismatch where an entry filled far from its limit and its executions do not say so: a stop hangs on it."""
+        limit, average = ours.limit_price, order.filled_avg_price
+        if ours.purpose != book.ENTRY or not limit or average is None or limit / FAR_OFF <= average <= limit * FAR_OFF:
+            return
+        # It may have filled since they were asked for.
+        self._fills.pop(ours.session, None)
+        self._executed(order, ours.session)
+        fills = self._fills_of(order, ours.session)
+        filled, worth = sum(fill.qty for fill in fills), sum(fill.qty * fill.price for fill in fills)
+        if filled != order.filled_qty or abs(worth - filled * average) > SAME_AVERAGE * worth:
+            raise OrderMismatch(
+                f"order {ours.client_order_id} of {ours.symbol} is said to have filled at {average}, with a limit of {limit}",
+                "its executions do not say so: look again later",
+            )
 
     def _executed(self, order: BrokerOrder, since: dt.date) -> list[dt.datetime]:
         if since not in self._fills:

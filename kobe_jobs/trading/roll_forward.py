@@ -236,14 +236,13 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     return missing
 
 
-def rules_of(settings: Settings, ledger: OrderLedger, held: Position) -> tuple[dict[str, float], int]:
+def rules_of(settings: Settings, ledger: OrderLedger, held: Position, strategy: Strategy) -> tuple[dict[str, float], int]:
     """(parameters, lag in bars) that a position leaves by: those that it was entered with, whatever the settings say now."""
     entry = book.find(ledger, held.id)
     kept = entry.decision.get("rules") if entry is not None else None
     if kept:
         return {name: float(value) for name, value in kept["params"].items()}, int(kept["lag"])
     # Entered by an earlier Kobe, which kept no rules.
-    strategy = strategies_of(settings)[held.strategy]
     return canonical_params(settings, strategy), settings.strategy.indicator_lag_bars
 
 
@@ -276,7 +275,7 @@ def _bars_and_flag(
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
-    params, lag = rules_of(context.settings, context.ledger, held)
+    params, lag = rules_of(context.settings, context.ledger, held, strategy)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
     entry = float(held.entry_price * held.split_factor) * context.snapshot.factor(held.symbol, held.entry_session)
     doubts = bars.doubted_gains(held.side == "long", entry, after, through)

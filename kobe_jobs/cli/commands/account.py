@@ -41,11 +41,11 @@ def account(
         return
     from kobe_jobs.cli.account_table import show_account
     from kobe_jobs.ops.health.checks import Watch, questions
-    from kobe_jobs.research_run.strategies import load_trading_settings
     from kobe_jobs.trading.account import look_at_account, simulated_curve
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
 
-    settings = load_trading_settings()
+    # No strategy is asked for: what is held shows though its file is gone.
+    settings = load_settings()
     warehouse = warehouse_to_look_at(settings=settings)
     with ledger_to_look_at() as ledger:
         view = look_at_account(settings, ledger, warehouse)

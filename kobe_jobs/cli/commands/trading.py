@@ -20,7 +20,6 @@ from kobe_resources.settings.secrets import load_secrets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kobe_assets.research.strategies import Strategy
     from kobe_jobs.trading.reporting.summary import RunSummary
     from kobe_resources.findings import Finding
     from kobe_resources.settings.models import Settings
@@ -285,6 +284,7 @@ def trace(
 
     Without an ID it lists the latest orders, newest first.
     """
+    from kobe_jobs.research_run.strategies import readable_strategies
     from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.trace import trace as run_trace
     from kobe_resources.market_data.store import warehouse_of
@@ -293,8 +293,9 @@ def trace(
         _list_orders(last, as_json)
         return
     settings = load_settings()
+    # An order can be explained without the files of own strategies.
     with open_ledger(settings) as ledger:
-        found = run_trace(ledger, warehouse_of(settings), wanted, _registered(settings))
+        found = run_trace(ledger, warehouse_of(settings), wanted, readable_strategies(settings)[0])
     if as_json:
         print_json(found.as_json())
         return
@@ -308,17 +309,6 @@ def trace(
         console.say(f"\n{name}", style="bold")
         for line in lines_of(content):
             console.say(line)
-
-
-def _registered(settings: Settings) -> dict[str, Strategy]:
-    """The registered strategies; none where a file of a person's own is broken, since an order can be explained without."""
-    from kobe_assets.graph.own_strategies import strategies_of
-    from kobe_assets.research.strategies import StrategyBroken
-
-    try:
-        return strategies_of(settings)
-    except StrategyBroken:
-        return {}
 
 
 def _list_orders(count: int, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from kobe_assets.graph.inputs import canonical_params
-from kobe_assets.graph.own_strategies import strategies_of
+from kobe_jobs.research_run.strategies import readable_strategies
 from kobe_jobs.trading.bare_positions import still_lifted
 from kobe_jobs.trading.context import SessionContext, TradingContext, account_key
 from kobe_jobs.trading.moments import RunMoment
@@ -50,7 +50,7 @@ def auction_finding(trading: TradingContext) -> Finding:
 def switching_finding(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
     lines = switched(context.settings, context.ledger, context.account, [part.strategy.name for part in context.parts])
-    known = strategies_of(context.settings)
+    known, _ = readable_strategies(context.settings)
     orphans = [held.symbol for held in open_positions(context.ledger, context.account) if held.strategy not in known]
     hint = "nothing to do; they leave one after the other" if lines else ""
     if orphans:
@@ -60,14 +60,14 @@ def switching_finding(context: SessionContext) -> Finding:
 
 def switched(settings: Settings, ledger: OrderLedger, account: str, trading: Collection[str]) -> list[str]:
     """A text for each open position that the present settings would not have: by what it leaves. trading: strategies' names."""
-    known, lines = strategies_of(settings), []
+    known, lines = readable_strategies(settings)[0], []
     for held in open_positions(ledger, account):
         if held.strategy not in known:
             lines.append(
                 f"{held.symbol}: its strategy {held.strategy!r} is not registered, it keeps its stop and leaves by no rule"
             )
             continue
-        params, lag = rules_of(settings, ledger, held)
+        params, lag = rules_of(settings, ledger, held, known[held.strategy])
         now = canonical_params(settings, known[held.strategy])
         changed = [f"{name} {params[name]:g}" for name in sorted(params) if params[name] != now.get(name)]
         changed += [f"lag {lag}"] if lag != settings.strategy.indicator_lag_bars else []

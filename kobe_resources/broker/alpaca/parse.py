@@ -27,6 +27,9 @@ from kobe_resources.broker.protocol import (
 from kobe_resources.calendar import NEW_YORK
 
 ZERO = Decimal(0)
+KNOWN_YEARS = range(calendar.FIRST_DAY.year, calendar.LAST_DAY.year + 1)
+NO_TIME = "0001-01-01"
+"""How the broker's language writes a time that was never set; New York's would lie before the first year there is."""
 NO_ID = "an order without an id"
 T = TypeVar("T")
 
@@ -46,6 +49,7 @@ def parse_trading_day(raw: Any) -> TradingDay:
     body = _mapping(raw, "calendar day")
     try:
         session = dt.date.fromisoformat(_text(body, "date"))
+        _check_year(session, "date")
         open_, close = (dt.time.fromisoformat(_text(body, name)) for name in ("open", "close"))
     except ValueError as error:
         raise Malformed(f"calendar day: {error}") from None
@@ -127,7 +131,7 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
         raw_status=raw_status,
         limit_price=_number_or_none(body, "limit_price"),
         stop_price=_number_or_none(body, "stop_price"),
-        submitted_at=_time(body, "submitted_at") if body.get("submitted_at") else None,
+        submitted_at=_time(body, "submitted_at") if _was_set(body.get("submitted_at")) else None,
         request_id=request_id,
         time_in_force=_text_or(body, "time_in_force", ""),
         replaced_by=_text_or(body, "replaced_by", "") or None,
@@ -278,13 +282,14 @@ def _is_easy_to_borrow(body: dict[str, Any]) -> bool:
 
 
 def _time(body: dict[str, Any], name: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(_text(body, name))
-    except ValueError:
-        raise Malformed(f"{name} is not a time") from None
+    moment = _parsed(_text(body, name), name)
     if moment.tzinfo is None:
         raise Malformed(f"{name} has no time zone")
     return moment.astimezone(dt.UTC)
+
+
+def _was_set(value: Any) -> bool:
+    return bool(value) and not str(value).startswith(NO_TIME)
 
 
 def _time_or_none(body: dict[str, Any], name: str) -> dt.datetime | None:
@@ -296,11 +301,22 @@ def _time_or_none(body: dict[str, Any], name: str) -> dt.datetime | None:
 
 def _moment(text: str, name: str) -> dt.datetime:
     """A time, or the start of a New York day where only a date is given."""
+    moment = _parsed(text, name)
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=NEW_YORK).astimezone(dt.UTC)
+
+
+def _parsed(text: str, name: str) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise Malformed(f"{name} is not a time") from None
-    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=NEW_YORK).astimezone(dt.UTC)
+    _check_year(moment, name)
+    return moment
+
+
+def _check_year(day: dt.date, name: str) -> None:
+    if day.year not in KNOWN_YEARS:
+        raise Malformed(f"{name} lies in the year {day.year}")
 
 
 def _new_york(session: dt.date, hour: dt.time) -> dt.datetime:

@@ -60,7 +60,7 @@ def view(traded: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch) -> Acco
 @pytest.fixture
 def site(traded: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("KOBE_HOME", str(traded[0]))
-    monkeypatch.setattr(data, "load_trading_settings", lambda: traded[1])
+    monkeypatch.setattr(data, "load_settings", lambda: traded[1])
     with serving_reports(listen_on(0, ""), pages=account_routes()) as url:
         yield url
     KillSwitch().turn_off()
@@ -314,7 +314,6 @@ def test_the_command_shows_the_account_by_day_and_in_the_evening(
 ) -> None:
     """In the evening the clock has passed the session's bar: what its stops sold is known by the next run."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("kobe_jobs.research_run.strategies.load_trading_settings", lambda: traded[1])
     monkeypatch.setattr("kobe_jobs.cli.commands.account.load_settings", lambda: traded[1])
     last = dt.date.fromisoformat(str(view.last_session))
     shown = {}

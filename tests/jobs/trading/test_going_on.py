@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.fractions import settle_fractions
@@ -242,10 +243,8 @@ def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: Tradin
 
 
 def test_a_position_of_no_registered_strategy_is_told_with_what_to_do(traded: TradingContext, monkeypatch: Any) -> None:
-    registered = switching.strategies_of
-    monkeypatch.setattr(
-        switching, "strategies_of", lambda settings: {n: s for n, s in registered(settings).items() if n != "rsi2"}
-    )
+    others = {name: strategy for name, strategy in STRATEGIES.items() if name != "rsi2"}
+    monkeypatch.setattr(switching, "readable_strategies", lambda _: (others, ""))
     finding = switching_finding(session_of(traded))
     assert "is not registered" in finding.seen
     assert "register the strategy" in finding.hint

@@ -13,9 +13,9 @@ from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.alpaca import parse
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
+from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable, OrderStatus, Refused
 from kobe_resources.order_ledger.orders import of_session
-from kobe_resources.order_ledger.positions import all_positions
+from kobe_resources.order_ledger.positions import all_positions, open_positions
 from kobe_resources.order_ledger.sessions import claim_of
 from kobe_resources.order_ledger.states import UNSETTLED
 from tests.jobs.trading.test_resuming import Around
@@ -281,6 +281,49 @@ def refuse_stops_below(rig: TradingContext, embedded: EmbeddedBroker, symbol: st
             return self.inner.submit(request)
 
     return Fallen(rig)
+
+
+class Priced(Around):
+    """A broker that gives every fill another average; by_executions: its executions say the same."""
+
+    def __init__(self, rig: TradingContext, price: str, by_executions: bool = False) -> None:
+        super().__init__(rig)
+        self._price, self._by_executions = Decimal(price), by_executions
+
+    def _changed(self, order: BrokerOrder) -> BrokerOrder:
+        return dataclasses.replace(order, filled_avg_price=self._price) if order.filled_qty else order
+
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        order = self.inner.order_by_client_id(client_order_id)
+        return None if order is None else self._changed(order)
+
+    def orders(self, *asked: Any, **how: Any) -> list[BrokerOrder]:
+        return [self._changed(order) for order in self.inner.orders(*asked, **how)]
+
+    def fills(self, *asked: Any) -> list[BrokerFill]:
+        changes = {"price": self._price} if self._by_executions else {}
+        return [dataclasses.replace(fill, **changes) for fill in self.inner.fills(*asked)]
+
+
+@pytest.mark.parametrize("price", ["0.0001", "1e9"])
+def test_an_entry_is_booked_at_no_price_far_from_its_limit_that_its_executions_do_not_bear_out(
+    rig: TradingContext, embedded: EmbeddedBroker, price: str
+) -> None:
+    """A stop hangs on it: of the one it would never be met, of the other it would sell at once."""
+    first = trade(rig, Priced(rig, price))
+    assert f"is said to have filled at {Decimal(price)}, with a limit of " in first.halted
+    assert open_positions(rig.ledger, ACCOUNT) == []
+    assert trade(rig, rig.broker).halted == ""
+    held = open_positions(rig.ledger, ACCOUNT)
+    assert {position.symbol for position in held} == {row.symbol for row in rig.broker.positions()} != set()
+    assert all(0.8 < position.stop_price / position.entry_price < 1 for position in held)
+    assert bare(embedded) == []
+
+
+def test_an_entry_far_under_its_limit_is_booked_where_its_executions_say_the_same(rig: TradingContext) -> None:
+    trade(rig, Priced(rig, "5", by_executions=True))
+    held = open_positions(rig.ledger, ACCOUNT)
+    assert {position.entry_price for position in held} == {Decimal(5)}
 
 
 @pytest.mark.parametrize("body", [{"qty": "NaN"}, {"filled_avg_price": "-"}, {"qty": None, "filled_qty": "0"}])

@@ -212,6 +212,7 @@ def test_terminal_statuses(status: str) -> None:
         ("limit_price", True),
         ("submitted_at", "yesterday"),
         ("submitted_at", "2026-10-08T15:10:18"),
+        ("submitted_at", "9999-12-31T23:59:59-12:00"),
     ],
 )
 def test_an_order_without_what_kobe_acts_on_is_malformed(field: str, value: object) -> None:
@@ -252,6 +253,23 @@ def test_clock_in_new_yorks_time_becomes_utc() -> None:
     assert clock.next_close == dt.datetime(2026, 10, 8, 20, 0, tzinfo=dt.UTC)
     with pytest.raises(parse.Malformed):
         parse.parse_clock({**CLOCK, "is_open": "true"})
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_time_of_no_years_that_the_calendar_knows_is_malformed(moment: str) -> None:
+    bodies: list[tuple[Any, dict[str, Any]]] = [
+        *((parse.parse_clock, {**CLOCK, name: moment}) for name in ("timestamp", "next_open", "next_close")),
+        (parse.parse_fill, {**FILL, "transaction_time": moment}),
+        (lambda raw: parse.parse_quote("KO", raw), {"bp": 1, "ap": 2, "t": moment}),
+        (parse.parse_trading_day, {"date": moment[:10], "open": "09:30", "close": "13:00"}),
+    ]
+    for parser, raw in bodies:
+        with pytest.raises(parse.Malformed, match="lies in the year"):
+            parser(raw)
+
+
+def test_an_order_whose_time_of_submission_was_never_set_is_read() -> None:
+    assert parse.parse_order({**ORDER, "submitted_at": "0001-01-01T00:00:00Z"}).submitted_at is None
 
 
 @pytest.mark.parametrize(("day", "hour"), [("2026-11-27", 18), ("2026-07-02", 17)])

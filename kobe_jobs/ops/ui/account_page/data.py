@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 from kobe_jobs.ops.health.checks import Watch, questions
-from kobe_jobs.research_run.strategies import load_trading_settings
 from kobe_jobs.trading.account import AccountView, look_at_account, simulated_curve
 from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.event_log import get_logger, redact
+from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
 from kobe_resources.warehouse.store import Warehouse
@@ -50,7 +50,7 @@ class AccountData:
     def _look(self) -> dict[str, Any]:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         try:
-            settings = load_trading_settings()
+            settings = load_settings()
             warehouse = warehouse_to_look_at(LOCK_WAIT_S)
             with ledger_to_look_at() as ledger:
                 view = look_at_account(settings, ledger, warehouse)

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS, quarantined, suspect_bars, suspects
+from kobe_assets.research.quarantine import (
+    QUARANTINE_BARS,
+    RANGE_QUARANTINE_BARS,
+    distrusted_moves,
+    quarantined,
+    suspect_bars,
+    suspects,
+)
 
 CALM = 30
 """Bars at $100 and 1,000 shares before the one that is judged."""
@@ -60,7 +67,7 @@ def test_a_bar_is_suspect_beyond_a_bound_and_not_on_it(name: str) -> None:
     assert suspect_bars(bars_of(listing(), listing(**last))).tolist()[-1] is is_suspect
 
 
-@pytest.mark.parametrize(("calm", "is_suspect"), [([1000.0] * 20, True), ([1000.0] * 10 + [100.0] * 10, False)])
+@pytest.mark.parametrize(("calm", "is_suspect"), [([1000.0] * 20, True), ([100.0] * 10 + [1000.0] * 10, False)])
 def test_usual_are_the_medians_of_the_twenty_bars_before_and_no_others(calm: Sequence[float], is_suspect: bool) -> None:
     bars = bars_of(listing(bars=40, close=160.0, volume=2000.0))
     bars.volume[:20], bars.volume[20:40] = 10.0, calm
@@ -108,3 +115,10 @@ def test_a_short_quarantine_inside_a_long_one_does_not_end_it() -> None:
     bars = bars_of(after({"close": 150.0}, 250))
     bars.low[CALM + 50] = 40.0
     assert np.flatnonzero(quarantined(bars)).tolist() == list(range(CALM, CALM + QUARANTINE_BARS + 1))
+
+
+def test_a_move_is_distrusted_where_the_close_jumped_and_no_person_vouched_for_it() -> None:
+    bars = bars_of(listing(close=150.0), listing(low=40.0), listing(close=150.0))
+    bars.symbols = ("A", "B", "C")
+    assert suspects(bars).bar.tolist() == [CALM, 2 * CALM + 1, 3 * CALM + 2]
+    assert distrusted_moves(bars, suspects(bars), ["C"]).tolist() == [CALM]

@@ -47,6 +47,19 @@ def test_an_unchanged_bar_keeps_the_time_it_was_fetched_and_a_changed_one_leaves
     assert kept == [("A", DAY2, "volume", 1000.0, 2000.0, LATER, NOON)]
 
 
+@pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume", "vwap", "trades"])
+def test_a_change_of_any_field_is_stored_and_its_old_value_kept(warehouse: Warehouse, field: str) -> None:
+    one = bar("A", DAY1, open=10.0, high=12.0, low=8.0, volume=1000.0, vwap=10.0, trades=50.0)
+    put(warehouse, [one])
+    changed = float(str(one[field])) + 1.0
+    assert put(warehouse, [one | {field: changed}], LATER).changed == 1
+    assert warehouse.rows(f"SELECT {field} FROM daily_bars") == [(changed,)]
+    assert warehouse.rows("SELECT field, old, new FROM bar_revisions") == [(field, changed - 1.0, changed)]
+    gone = one | {field: float("nan")}
+    if field in ("vwap", "trades"):
+        assert put(warehouse, [gone], LATER).changed == 1, "what a source does not give any more is a change"
+
+
 def test_a_bar_that_the_source_took_back_goes_and_all_its_fields_are_kept(warehouse: Warehouse) -> None:
     put(warehouse, [bar("A", DAY1), bar("A", DAY2, 11.0, vwap=10.9)])
     changes = put(warehouse, [bar("A", DAY1)], LATER)

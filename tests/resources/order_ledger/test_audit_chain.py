@@ -119,7 +119,9 @@ def added(connection: sqlite3.Connection) -> None:
 CHAIN_TAMPERS: dict[str, tuple[int, Callable[[sqlite3.Connection], object]]] = {
     "a record in the middle": (8, lambda c: made_anew(c, 7)),
     "the last record": (20, lambda c: made_anew(c, 20)),
-    "a deletion": (7, lambda c: c.execute("DELETE FROM audit WHERE seq = 7")),
+    "a time": (7, LEDGER_TAMPERS["flip of a time"]),
+    "a pin": (7, LEDGER_TAMPERS["flip of a pin"]),
+    "a deletion": (7, LEDGER_TAMPERS["deletion"]),
     "an addition": (21, added),
 }
 

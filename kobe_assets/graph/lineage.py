@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.runtime.source_closure import closure_hash
 from kobe_resources.settings.models import BOOK
-from kobe_resources.settings.pins import canonical_json, research_pin
+from kobe_resources.settings.pins import canonical_json, research_pin, with_order
 from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ STORE = ("kobe_resources.market_data", "kobe_resources.warehouse")
 
 def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str, str]:
     """asset → version. source_fingerprint: the vendor's word for the state of its source, part of daily_bars."""
-    dump = settings.model_dump(mode="json")
+    dump = with_order(settings.model_dump(mode="json"))
     strategy, universe = dump["strategy"], dump["universe"]
     # Where its files lie changes nothing; what they say does.
     strategy.pop("folder")

@@ -106,8 +106,7 @@ def suspects(bars: AdjustedBars) -> Suspects:
     usual, usual_shares = _usual(bars, bar)
     crowd = (dollars > CROWD_VOLUME * usual) & (shares > CROWD_VOLUME * usual_shares)
     found = impossible | ((jumped | stretched) & ~crowd)
-    # A jump that a crowd confirms leaves its bar to be judged by its range: that has the same crowd.
-    jump = impossible | (jumped & ~crowd)
+    jump = impossible | jumped
     length = np.where(jump, QUARANTINE_BARS, RANGE_QUARANTINE_BARS)
     stretch = np.maximum(low / bars.low[bar], bars.high[bar] / high)
     end = bars.start[bars.symbol[bar] + 1]

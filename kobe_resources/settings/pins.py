@@ -37,7 +37,7 @@ def draws_pin(settings: Settings) -> str:
 
 
 def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
-    values = settings.model_dump(mode="json", include=set(sections) - {"compute", "alerts"})
+    values = with_order(settings.model_dump(mode="json", include=set(sections) - {"compute", "alerts"}))
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
     values["data"]["alpaca"]["candidates"] = None
@@ -54,6 +54,17 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
         # Which one of the strategies trades changes no fold of any.
         values["portfolio"] = None
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def with_order(values: dict[str, Any]) -> dict[str, Any]:
+    """The dumped settings with pairs for those whose order counts: it decides between strategies, and between equal sets."""
+    portfolio, walk_forward = values["portfolio"], values["walk_forward"]
+    grid = {name: list(sets.items()) for name, sets in walk_forward["grid"].items()}
+    return {
+        **values,
+        "portfolio": {**portfolio, "strategies": list(portfolio["strategies"].items())},
+        "walk_forward": {**walk_forward, "grid": grid},
+    }
 
 
 def canonical_json(value: Any) -> str:

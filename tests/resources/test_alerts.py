@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 import time
@@ -19,7 +20,7 @@ from kobe_jobs.trading.reporting.alerts import alert_of_differences
 from kobe_resources import alerts
 from kobe_resources.alerts import AlertMessage, send_alert, send_test
 from kobe_resources.errors import UsageError
-from kobe_resources.runtime.event_log import events_path, get_logger, redact
+from kobe_resources.runtime.event_log import events_path, get_logger, hide, redact
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
@@ -171,6 +172,66 @@ def test_only_what_is_wished_for_is_sent(phone: Phone) -> None:
     assert send_alert(settings, AlertMessage(frozenset({"halted", "unprotected"}), "bare"))
     assert len(phone.received) == 1
     assert set(Settings().alerts.on) == {"failed", "halted", "run", "kill", "unprotected", "difference"}
+
+
+def test_a_message_repeats_on_another_day_in_new_york_and_not_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def identity_at(moment: str) -> str:
+        class At(dt.datetime):
+            @classmethod
+            def now(cls, tz: dt.tzinfo | None = None) -> Any:
+                return dt.datetime.fromisoformat(moment).astimezone(tz)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(alerts.dt, "datetime", At)
+            return MESSAGE.identity
+
+    afternoon, evening, next_day = (f"2024-03-0{hour}:00+00:00" for hour in ("5T20", "6T03", "6T06"))
+    assert identity_at(afternoon) == identity_at(evening) != identity_at(next_day)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [(kind, "failure") for kind in ("failed", "halted", "kill", "unprotected", "difference")] + [("run", "info")],
+)
+def test_what_is_wrong_looks_wrong(phone: Phone, kind: Any, shown: str) -> None:
+    assert send_alert(with_addresses(phone.url, on=[kind]), AlertMessage(frozenset({kind}), "it happened"))
+    assert [message["type"] for message in phone.received] == [shown]
+
+
+def hooked(phone: Phone) -> Settings:
+    return Settings.model_validate({"trading": {"alert_webhook": phone.url.replace("json:", "http:")}})
+
+
+@pytest.mark.parametrize("kind", ["failed", "halted", "run", "kill"])
+def test_the_webhook_gets_what_failed_and_what_was_halted_alone_without_secrets(phone: Phone, kind: Any) -> None:
+    hide("told-in-confidence")
+    assert send_alert(hooked(phone), AlertMessage(frozenset({kind}), "it happened", {"by": "told-in-confidence"}))
+    assert len(phone.received) == (1 if kind in ("failed", "halted") else 0)
+    assert "told-in-confidence" not in str(phone.received)
+
+
+@pytest.mark.parametrize("status", [302, 500])
+def test_a_webhook_that_does_not_take_a_message_is_asked_again(phone: Phone, status: int) -> None:
+    phone.answers = [status] * 4
+    assert not send_alert(hooked(phone), MESSAGE)
+    assert f"it answered {status}" in events_path().read_text()
+    assert send_alert(hooked(phone), MESSAGE)
+    assert len(phone.received) == 5
+
+
+def test_a_record_that_was_torn_holds_no_alert_back(phone: Phone, home: Path) -> None:
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    (home / "logs" / "alerts.json").write_text('{"torn')
+    assert send_alert(with_addresses(phone.url), MESSAGE)
+
+
+def test_the_record_forgets_what_was_sent_over_a_week_ago(phone: Phone, home: Path) -> None:
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    now = dt.datetime.now(dt.UTC)
+    ages = {f"{age} days": {"at": (now - dt.timedelta(days=age)).isoformat(), "to": []} for age in (6, 8)}
+    (home / "logs" / "alerts.json").write_text(json.dumps(ages))
+    assert send_alert(with_addresses(phone.url), MESSAGE)
+    assert set(json.loads((home / "logs" / "alerts.json").read_text())) == {"6 days", MESSAGE.identity}
 
 
 def test_one_message_of_many_processes_at_once(phone: Phone) -> None:

@@ -42,10 +42,13 @@ def test_the_latest_complete_session_changes_at_the_close_even_on_half_days() ->
     assert calendar.latest_complete_session(at) == dt.date(2024, 11, 29)
     assert calendar.latest_complete_session(at, delay=dt.timedelta(hours=1)) == dt.date(2024, 11, 27)
     new_york = dt.timezone(dt.timedelta(hours=-5))
-    assert calendar.latest_complete_session(dt.datetime(2024, 12, 1, 9, tzinfo=new_york)) == dt.date(2024, 11, 29)
+    assert calendar.latest_complete_session(dt.datetime(2024, 12, 2, 15, 59, tzinfo=new_york)) == dt.date(2024, 11, 29)
+    assert calendar.latest_complete_session(dt.datetime(2024, 12, 2, 16, 0, tzinfo=new_york)) == dt.date(2024, 12, 2)
 
 
 def test_the_open_session_is_known_within_its_hours_only() -> None:
+    assert calendar.open_session(dt.datetime(2024, 7, 3, 13, 29, 59, tzinfo=UTC)) is None
+    assert calendar.open_session(dt.datetime(2024, 7, 3, 13, 30, tzinfo=UTC)) == dt.date(2024, 7, 3)
     assert calendar.open_session(dt.datetime(2024, 7, 3, 16, 59, tzinfo=UTC)) == dt.date(2024, 7, 3)
     assert calendar.open_session(dt.datetime(2024, 7, 3, 17, 0, tzinfo=UTC)) is None
     assert calendar.open_session(dt.datetime(2024, 7, 4, 15, 0, tzinfo=UTC)) is None
@@ -57,6 +60,10 @@ def test_the_previous_session_is_the_neighbour_in_the_list(day: dt.date) -> None
     around = calendar.sessions(day - dt.timedelta(days=20), day + dt.timedelta(days=20))
     assert calendar.previous_session(day) == around[around < np.datetime64(day)][-1].item()
     assert calendar.is_session(day) == (np.datetime64(day) in around)
+
+
+def test_the_previous_session_lies_before_the_longest_close_of_the_exchange() -> None:
+    assert calendar.previous_session(dt.date(2001, 9, 17)) == dt.date(2001, 9, 10)
 
 
 def test_the_near_and_the_far_schedule_agree() -> None:

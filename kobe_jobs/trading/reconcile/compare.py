@@ -356,7 +356,7 @@ def compare_positions(
 ) -> list[Difference]:
     """Shares by symbol; those that a person noted as theirs are taken off, and a symbol that changed is one row."""
     ours = {position.symbol: position for position in held}
-    theirs = {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES}
+    theirs = {row.symbol: row for row in positions}
     unread = {row.symbol: f"a position that cannot be read: {row.unread}" for row in positions if row.unread}
     rows = [Difference("position", what, NOT_OURS, seen, halts=False) for what, seen in unread.items() if what not in ours]
     rows += [
@@ -386,7 +386,7 @@ def without_noted(there: Decimal, noted: Decimal) -> Decimal:
 
 def split_text(held: Position, there: BrokerPosition) -> str:
     """Says that a difference is a split where the broker divided its price by what it multiplied the shares by, or ''."""
-    if held.split_factor != 1 and abs(there.qty * held.split_factor - held.signed_qty) <= SAME_SHARES:
+    if abs(there.qty * held.split_factor - held.signed_qty) <= SAME_SHARES:
         return ": it has not booked the split yet, look again later"
     ratio = there.qty / held.signed_qty
     price = there.avg_entry_price

@@ -8,8 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from kobe_assets.graph.lineage import code_versions
+from kobe_resources.settings.models import Settings
+from tests.resources.settings.test_pins import IN_ORDER, turned_round
 
 ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
@@ -72,3 +77,9 @@ def test_a_changed_source_changes_the_versions_that_stand_on_it(
     finally:
         source.write_text(text, encoding="utf-8")
     assert {name for name in before if after[name] != before[name]} == changed
+
+
+@pytest.mark.parametrize("given", IN_ORDER, ids=str)
+def test_an_order_that_decides_makes_the_folds_stale(given: dict[str, Any]) -> None:
+    one, other = (code_versions(Settings(**settings)) for settings in (given, turned_round(given)))
+    assert {asset for asset in one if one[asset] != other[asset]} == {"wf_folds", "kpi_report"}

@@ -174,6 +174,19 @@ def test_after_ruin_equity_stays_what_is_left_and_nothing_is_traded() -> None:
     assert found.equity["equity"].iloc[4:].tolist() == pytest.approx([159.4 - 181.8] * 4)
 
 
+@pytest.mark.parametrize(("split", "shares"), [(4, 2.0), (5, 1.0)])
+def test_what_ruin_sells_pays_for_the_shares_as_traded_on_its_day(split: int, shares: float) -> None:
+    """One share sold short at $40 is two of $20 from a split on: those that the fifth bar buys back, if it comes by then."""
+    after = [(20.0, 20.5, 19.5, 20.1), (60.0, 60.5, 59.5, 60.0), FLAT, FLAT]
+    rows = [row | {"volume": 1e6 if row["close"] == 60.0 else 1e3} for row in market(after)]
+    rows = [row | {"factor": 0.5 if n < split else 1.0} for n, row in enumerate(rows)]
+    doors = {"simulation.initial_cash": 50.0, "costs.commission_per_share": 1.0}
+    found = run(signals_at_twenty("short"), rows, **doors)
+    (trade,) = found.trades.to_dict("records")
+    assert (trade["exit_reason"], trade["fees"]) == ("ruin", pytest.approx(1.0 + shares))
+    assert found.equity["equity"].iloc[-1] == pytest.approx(50 + 2 * (19.8 - 60.6) - 1.0 - shares)
+
+
 @pytest.mark.parametrize(("sold", "sec"), [(dt.date(2024, 5, 21), 8.0), (dt.date(2024, 5, 22), 27.8)])
 def test_a_sale_pays_the_fees_of_its_day_and_the_finra_fee_at_most_its_cap(sold: dt.date, sec: float) -> None:
     """$2 million at 20.20 are 99,009 shares: 16.44 dollars of TAF, capped at 8.30."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from kobe_assets.graph.lineage import TABLES
 from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.readiness import preflight as readiness
 from kobe_jobs.trading.readiness.preflight import NotReady, preflight
 from kobe_jobs.trading.readiness.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
 from kobe_jobs.trading.session import trade_session
+from kobe_resources import calendar
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import Clock, TradingDay
 from kobe_resources.findings import Finding
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -65,20 +71,122 @@ def test_a_shut_market_fails(rig: TradingContext, embedded: EmbeddedBroker) -> N
     assert "shut until 2024-03-07" in failing(rig, "market").seen
 
 
-def test_stale_bars_fail(rig: TradingContext) -> None:
-    stale = dataclasses.replace(rig, snapshot=market.make_snapshot(computed=frozenset()))
+STALE: dict[str, dict[str, Any]] = {
+    "no signals of the session before": {"computed": frozenset()},
+    "signals of other bars": {"signals_fit_bars": False},
+    "bars that end a session early": {"sessions": np.array(market.SESSIONS[:1], dtype="datetime64[D]")},
+}
+
+
+@pytest.mark.parametrize("name", STALE)
+def test_stale_bars_fail(rig: TradingContext, name: str) -> None:
+    stale = dataclasses.replace(rig, snapshot=market.make_snapshot(**STALE[name]))
     assert "stale_signal" in failing(stale, "data").hint
     unfit = dataclasses.replace(rig, snapshot=market.make_snapshot(signals_fit_bars=False))
     assert "are of other bars or indicators than those stored" in failing(unfit, "data").seen
 
 
-def test_a_blocked_account_fails(rig: TradingContext) -> None:
-    assert "trading is blocked" in failing(market.with_blocked_account(rig), "account").seen
+def saying(rig: TradingContext, **answers: Callable[..., Any]) -> TradingContext:
+    """The rig with a broker of which some answers are others."""
+    inner: Any = rig.broker
+
+    class Saying:
+        def __getattr__(self, name: str) -> Any:
+            return answers.get(name) or getattr(inner, name)
+
+    return dataclasses.replace(rig, broker_or_error=Saying())  # type: ignore[arg-type]
 
 
-def test_an_empty_account_fails(rig: TradingContext, embedded: EmbeddedBroker) -> None:
-    embedded.book.state.run("UPDATE account SET cash = 10")
-    assert "$10.00" in failing(rig, "buying power").seen
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"trading_blocked": True}, "trading is blocked"),
+        ({"account_blocked": True}, "the account is blocked"),
+        ({"trade_suspended_by_user": True}, "suspended by the user"),
+        ({"status": "ONBOARDING"}, "status ONBOARDING"),
+    ],
+)
+def test_an_account_that_may_not_trade_fails_with_why(rig: TradingContext, fields: dict[str, Any], why: str) -> None:
+    account = dataclasses.replace(rig.broker.account(), **fields)
+    assert why in failing(saying(rig, account=lambda: account), "account").seen
+
+
+@pytest.mark.parametrize(("cash", "power"), [("10", "10"), ("5000", "74.99"), ("-1", "5000"), ("0", "5000")])
+def test_an_account_without_the_money_for_an_order_fails(rig: TradingContext, cash: str, power: str) -> None:
+    account = dataclasses.replace(rig.broker.account(), cash=Decimal(cash), buying_power=Decimal(power))
+    assert "about $75.00" in failing(saying(rig, account=lambda: account), "buying power").seen
+
+
+def days_of(first: dt.date, last: dt.date) -> list[TradingDay]:
+    """What a broker whose calendar is ours answers."""
+    days = calendar.sessions(first, last).tolist()
+    return [TradingDay(day, calendar.open_time(day), calendar.close_time(day)) for day in days]
+
+
+def without(first: dt.date, last: dt.date) -> list[TradingDay]:
+    return [day for day in days_of(first, last) if day.session != market.SESSIONS[1]]
+
+
+def half(first: dt.date, last: dt.date) -> list[TradingDay]:
+    early = dt.timedelta(hours=3)
+    days = days_of(first, last)
+    return [dataclasses.replace(day, close=day.close - early) if day.session == market.SESSIONS[1] else day for day in days]
+
+
+def one_more(first: dt.date, last: dt.date) -> list[TradingDay]:
+    days = days_of(first, last)
+    return [*days, dataclasses.replace(days[-1], session=dt.date(2024, 3, 2))]
+
+
+CALENDARS = {"no such session": (without, "2024-03-05"), "a half day": (half, "2024-03-05"), "more": (one_more, "2024-03-02")}
+
+
+@pytest.mark.parametrize("name", CALENDARS)
+def test_a_calendar_that_differs_from_the_broker_s_fails_and_blocks_where_orders_are_real(
+    rig: TradingContext, name: str
+) -> None:
+    theirs, day = CALENDARS[name]
+    paper = dataclasses.replace(rig, stage="paper")
+    assert lines_of(saying(paper, calendar=days_of))["calendar"].ok
+    line = failing(saying(paper, calendar=theirs), "calendar")
+    assert (line.seen, line.blocks) == (f"differs on {day}", True)
+    assert not failing(saying(rig, calendar=theirs), "calendar").blocks, "the embedded broker's sessions are the stored bars'"
+
+
+def test_a_clock_of_the_broker_that_is_ahead_fails_as_one_that_is_behind(rig: TradingContext) -> None:
+    def ahead() -> Clock:
+        return dataclasses.replace(clock, timestamp=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60))
+
+    clock = rig.broker.clock()
+    assert "NTP" in failing(dataclasses.replace(saying(rig, clock=ahead), stage="paper"), "clock").hint
+
+
+@pytest.mark.parametrize("name", ["disk", "audit chain"])
+def test_a_full_disk_or_a_ledger_that_was_set_back_fails_and_refuses_a_run(
+    rig: TradingContext, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(readiness, "LEAST_FREE_TO_TRADE", 10**18 if name == "disk" else 0)
+    monkeypatch.setattr(readiness, "find_rollback", lambda _: "set back" if name == "audit chain" else "")
+    assert failing(rig, name).blocks
+    with pytest.raises(NotReady, match=name):
+        readiness.check_ready(rig)
+
+
+def test_a_calendar_that_differs_refuses_a_run_where_orders_are_real_and_no_other(rig: TradingContext) -> None:
+    readiness.check_ready(saying(rig, calendar=half))
+    now = dataclasses.replace(rig.broker.clock(), timestamp=dt.datetime.now(dt.UTC))
+    paper = dataclasses.replace(saying(rig, clock=lambda: now, calendar=lambda *_: []), stage="paper")
+    with pytest.raises(NotReady, match="calendar: differs on"):
+        readiness.check_ready(paper)
+
+
+def test_evidence_that_is_missing_blocks_where_orders_are_real(rig: TradingContext) -> None:
+    assert not failing(rig, "config pin").blocks
+    assert failing(dataclasses.replace(rig, stage="live"), "config pin").blocks
+
+
+def test_a_symbol_without_a_quote_is_a_warning(rig: TradingContext) -> None:
+    assert not failing(saying(rig, quotes=lambda _: {}), "quotes").blocks
 
 
 @pytest.mark.parametrize(
@@ -218,7 +326,14 @@ def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroke
 
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:
     """Folds of rsi2 built from the stored bars under `settings`, checks passed; `changes` spoil it."""
-    facts = {"pin": research_pin(settings), "passed": True, "bars": None, "signals": "sv", "strategy": "rsi2"} | changes
+    facts = {
+        "pin": research_pin(settings),
+        "passed": True,
+        "bars": None,
+        "signals": "sv",
+        "strategy": "rsi2",
+        "left_out": "",
+    } | changes
     bars = facts["bars"] or warehouse.content_version(*TABLES["daily_bars"])
     fold = {
         "strategy": facts["strategy"], "mode": "canonical", "fold": 1, "params": "{}", "refused": "{}",
@@ -231,6 +346,7 @@ def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> 
             "checks_passed": facts["passed"] if asset == "wf_folds" else True, "recorded_at": NOW,
         }
         for asset in CHECKED
+        if asset != facts["left_out"]
     ]  # fmt: skip
     frame = pd.DataFrame(versions).astype({"checks_passed": "boolean"})
     warehouse.replace({"asset_versions": frame, "wf_folds": pd.DataFrame([fold])})
@@ -248,6 +364,8 @@ SPOILED = {
     "other signals": ({"signals": "0" * 16}, "other signals"),
     "failed checks": ({"passed": False}, "has not passed"),
     "checks not run": ({"passed": None}, "has not passed"),
+    "an asset that never ran": ({"left_out": "universe"}, "universe has not passed"),
+    "signals that never ran": ({"left_out": "signals"}, "other signals"),
     "another strategy": ({"strategy": "ibs"}, "no walk-forward folds"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import subprocess
 import sys
@@ -10,8 +11,17 @@ import pandas as pd
 import pytest
 
 from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.changes import StoredLoad
 from kobe_resources.market_data.companions import record_options, replace_dividends, replace_splits
-from kobe_resources.market_data.store import last_load, replace_all, store_totals, upsert_bars
+from kobe_resources.market_data.store import (
+    begin_source,
+    last_load,
+    refuse_other_source,
+    replace_all,
+    store_in_parts,
+    store_totals,
+    upsert_bars,
+)
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
 from tests.support.builders.frames import NOON, bar, load, splits
@@ -35,6 +45,19 @@ def test_an_unchanged_bar_keeps_the_time_it_was_fetched_and_a_changed_one_leaves
     assert stored(warehouse) == [("A", DAY1, 10.0, NOON), ("A", DAY2, 11.0, LATER), ("A", DAY3, 12.0, LATER)]
     kept = warehouse.rows("SELECT symbol, session, field, old, new, seen_at, old_fetched_at FROM bar_revisions")
     assert kept == [("A", DAY2, "volume", 1000.0, 2000.0, LATER, NOON)]
+
+
+@pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume", "vwap", "trades"])
+def test_a_change_of_any_field_is_stored_and_its_old_value_kept(warehouse: Warehouse, field: str) -> None:
+    one = bar("A", DAY1, open=10.0, high=12.0, low=8.0, volume=1000.0, vwap=10.0, trades=50.0)
+    put(warehouse, [one])
+    changed = float(str(one[field])) + 1.0
+    assert put(warehouse, [one | {field: changed}], LATER).changed == 1
+    assert warehouse.rows(f"SELECT {field} FROM daily_bars") == [(changed,)]
+    assert warehouse.rows("SELECT field, old, new FROM bar_revisions") == [(field, changed - 1.0, changed)]
+    gone = one | {field: float("nan")}
+    if field in ("vwap", "trades"):
+        assert put(warehouse, [gone], LATER).changed == 1, "what a source does not give any more is a change"
 
 
 def test_a_bar_that_the_source_took_back_goes_and_all_its_fields_are_kept(warehouse: Warehouse) -> None:
@@ -83,6 +106,78 @@ def test_bars_of_another_source_replace_everything_and_are_no_revisions(warehous
     for table in ("bar_revisions", "splits", "option_evidence"):
         assert warehouse.rows(f"SELECT count(*) FROM {table}") == [(0,)], table
     assert warehouse.rows("SELECT symbol FROM candidates") == [("A",)]
+
+
+OF_ONE_SOURCE = (
+    "daily_bars", "splits", "dividends", "corporate_actions", "candidates", "option_evidence", "bar_refusals", "set_aside",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", OF_ONE_SOURCE)
+def test_what_one_source_said_goes_when_another_one_takes_its_place(warehouse: Warehouse, table: str) -> None:
+    put(warehouse, [bar("A", DAY1)])
+    with warehouse.transaction() as connection:
+        columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
+        values = {"VARCHAR": "B", "DATE": DAY1, "BOOLEAN": True, "DOUBLE": 1.0, "BIGINT": 1}
+        row = [values.get(kind, LATER) for _, kind in columns]
+        connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        assert not begin_source(connection, "one", LATER)
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchall() != [(0,)], "the same source goes on"
+        assert begin_source(connection, "another", LATER)
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchall() == [(0,)]
+
+
+def test_bars_of_another_vendor_are_refused_and_a_store_without_bars_is_anybody_s(warehouse: Warehouse) -> None:
+    with warehouse.transaction() as connection:
+        begin_source(connection, "sample v1", NOON)
+    refuse_other_source(warehouse, "files")
+    put(warehouse, [bar("A", DAY1)], source="sample v1")
+    refuse_other_source(warehouse, "sample")
+    with pytest.raises(MarketDataError, match=r"1 bars loaded from sample, and data\.vendor is files"):
+        refuse_other_source(warehouse, "files")
+
+
+@pytest.mark.parametrize(("kept", "is_refused"), [(2, False), (1, True)])
+def test_a_load_that_takes_back_more_than_its_share_is_refused_however_much_it_brings(
+    warehouse: Warehouse, kept: int, is_refused: bool
+) -> None:
+    old = [bar(symbol, DAY1) for symbol in "ABCD"]
+    put(warehouse, old)
+    new = load([*old[:kept], *(bar(f"N{number}", DAY1) for number in range(9))])
+    before = stored(warehouse)
+    if is_refused:
+        with pytest.raises(MarketDataError, match="3 of them would be taken back"):
+            replace_all(warehouse, new, "files", "one", "print", LATER, most_removed=0.5)
+        assert stored(warehouse) == before
+    else:
+        assert replace_all(warehouse, new, "files", "one", "print", LATER, most_removed=0.5).removed == 2
+
+
+def test_a_load_leaves_on_record_what_became_of_the_bars_and_brings_its_dividends(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("B", DAY1), bar("C", DAY1), bar("D", DAY1), bar("E", DAY1), bar("F", DAY1)])
+    changed = [bar(symbol, DAY1, 11.0) for symbol in "AB"]
+    added = [bar(symbol, DAY2) for symbol in "ABCD"]
+    one = dataclasses.replace(load([*changed, bar("C", DAY1), *added]), dividends=paid(("A", "2024-03-14", 0.5, "regular")))
+    replace_all(warehouse, one, "files", "one", "another print", LATER)
+    with warehouse.connect() as connection:
+        assert last_load(connection) == StoredLoad("files", "another print", LATER)
+    assert warehouse.rows("SELECT added, changed, unchanged, removed FROM bar_loads WHERE loaded_at = ?", [LATER]) == [
+        (4, 2, 1, 3)
+    ]
+    assert warehouse.rows("SELECT symbol, amount FROM dividends") == [("A", 0.5)]
+
+
+def test_parts_without_a_bar_leave_the_store_as_it_was(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)])
+    with pytest.raises(MarketDataError, match="no bars in this span"):
+        store_in_parts(warehouse, [], load([]), "synthetic", "another", "print", LATER)
+    assert [row[:2] for row in stored(warehouse)] == [("A", DAY1)]
+
+
+def test_options_that_a_source_knows_no_more_go(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)], options={"A": True, "B": True})
+    put(warehouse, [bar("A", DAY1)], LATER, options={"A": True})
+    assert warehouse.rows("SELECT symbol FROM option_evidence") == [("A",)]
 
 
 def test_a_load_counts_only_while_its_source_is_the_stored_one(warehouse: Warehouse) -> None:

@@ -103,6 +103,69 @@ def test_a_record_added_behind_the_head_is_found(ledger: OrderLedger) -> None:
     assert ledger.verify_audit().first_bad == 21
 
 
+def made_anew(connection: sqlite3.Connection, seq: int) -> None:
+    """Forge one record and its own hash, and none of those after it."""
+    connection.execute("UPDATE audit SET body = replace(body, '12.50', '11.00') WHERE seq = ?", (seq,))
+    _, at, previous, pin, kind, body, _ = connection.execute("SELECT * FROM audit WHERE seq = ?", (seq,)).fetchone()
+    digest = audit_chain._digest(seq, at, previous, pin, kind, body)
+    connection.execute("UPDATE audit SET hash = ? WHERE seq = ?", (digest, seq))
+
+
+def added(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO audit SELECT 21, time, hash, pin, kind, body, hash FROM audit WHERE seq = 20")
+    made_anew(connection, 21)
+
+
+CHAIN_TAMPERS: dict[str, tuple[int, Callable[[sqlite3.Connection], object]]] = {
+    "a record in the middle": (8, lambda c: made_anew(c, 7)),
+    "the last record": (20, lambda c: made_anew(c, 20)),
+    "a time": (7, LEDGER_TAMPERS["flip of a time"]),
+    "a pin": (7, LEDGER_TAMPERS["flip of a pin"]),
+    "a deletion": (7, LEDGER_TAMPERS["deletion"]),
+    "an addition": (21, added),
+}
+
+
+@pytest.mark.parametrize("name", CHAIN_TAMPERS)
+def test_the_chain_alone_finds_a_forgery_whose_copy_was_made_anew(ledger: OrderLedger, name: str) -> None:
+    bad, tamper = CHAIN_TAMPERS[name]
+    tamper(ledger.connection)
+    ledger.audit_path.unlink()
+    ledger.connection.execute("UPDATE audit_head SET copied = 0")
+    ledger.copy_audit()
+    found = ledger.verify_audit()
+    assert found.first_bad == bad, found.problem
+
+
+def test_of_two_bad_records_the_earlier_is_named(ledger: OrderLedger) -> None:
+    LEDGER_TAMPERS["flip"](ledger.connection)
+    lines = lines_of(ledger.audit_path)
+    ledger.audit_path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    assert ledger.verify_audit().first_bad == 3
+
+
+@pytest.mark.parametrize("seq", [0, 1, 7, RECORDS])
+def test_an_anchor_of_the_chain_as_it_is_holds(ledger: OrderLedger, seq: int) -> None:
+    digest = ledger.rows("SELECT hash FROM audit WHERE seq = ?", (seq,))[0][0] if seq else audit_chain.GENESIS
+    assert ledger.verify_audit(f"{seq}:{digest}").holds
+    assert audit_chain.is_head(f"{seq}:{digest}") == (seq > 0), "a chain without records has no end to keep"
+
+
+def test_a_head_that_the_chain_does_not_hold_is_named_with_why(ledger: OrderLedger) -> None:
+    head = ledger.audit_head()
+    assert audit_chain.missing_head(ledger.connection, head) == ""
+    assert "another one" in audit_chain.missing_head(ledger.connection, f"20:{'f' * 64}")
+    ledger.connection.execute("DELETE FROM audit WHERE seq > 15")
+    assert "ends at record 15" in audit_chain.missing_head(ledger.connection, head)
+
+
+@pytest.mark.parametrize(("kind", "pin"), [("Filled", ""), ("filled\n1", ""), ("filled", "xyz"), ("filled", "ab\n12")])
+def test_what_could_run_into_its_neighbour_in_a_hash_is_no_kind_and_no_pin(ledger: OrderLedger, kind: str, pin: str) -> None:
+    with pytest.raises(ValueError, match="no audit kind or pin"):
+        audit_chain.append(ledger.connection, kind, {}, pin)
+    assert ledger.verify_audit().records == RECORDS
+
+
 def test_an_anchor_kept_elsewhere_finds_a_chain_rebuilt_together_with_its_copy(ledger: OrderLedger) -> None:
     anchor = ledger.audit_head()
     forge(ledger.connection)
@@ -155,6 +218,7 @@ def test_a_change_in_the_copy_is_found_and_named(ledger: OrderLedger, name: str)
     found = ledger.verify_audit()
     assert not found.holds
     assert found.first_bad == bad, found.problem
+    assert ("is torn" in found.problem) == (name in ("torn tail", "a lost newline"))
 
 
 def test_records_not_copied_yet_are_no_tampering(ledger: OrderLedger) -> None:
@@ -165,12 +229,14 @@ def test_records_not_copied_yet_are_no_tampering(ledger: OrderLedger) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 30, 200])
-def test_a_tail_torn_by_a_crash_is_completed(ledger: OrderLedger, cut: int) -> None:
+@pytest.mark.parametrize("zeros", [0, 4096])
+def test_a_tail_torn_by_a_crash_is_completed(ledger: OrderLedger, cut: int, zeros: int) -> None:
+    """A power cut may leave zeros where data had not reached the disk."""
     whole = ledger.audit_path.read_bytes()
     write_records(ledger, 2)
     lines = b"".join(audit_chain._line(tuple(row)) for row in ledger.rows("SELECT * FROM audit WHERE seq > 20"))
-    ledger.audit_path.write_bytes(whole + lines[:cut])
-    assert ledger.verify_audit().holds
+    ledger.audit_path.write_bytes(whole + lines[:cut] + b"\0" * zeros)
+    assert ledger.verify_audit().holds == (not zeros)
     ledger.copy_audit()
     assert ledger.audit_path.read_bytes() == whole + lines
     assert ledger.verify_audit().not_copied == 0
@@ -200,11 +266,34 @@ def test_a_full_disk_while_a_loss_is_noted_is_said_in_plain_words_and_nothing_is
     assert ledger.verify_audit().holds
 
 
-@pytest.mark.parametrize("tail", [b'{"seq":21,"time":"1999', b'{"seq":99,"time":"2024"}\n', b"garbage\n"])
-def test_a_tail_that_differs_is_an_alarm(ledger: OrderLedger, tail: bytes) -> None:
+def test_an_interrupt_while_a_loss_is_noted_leaves_no_transaction_open(
+    ledger: OrderLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit_chain, "canonical_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lose_and_copy(ledger, 1)
+    ledger.copy_audit()
+    assert ledger.verify_audit().holds
+
+
+@pytest.mark.parametrize(
+    ("tail", "more"),
+    [
+        (b'{"seq":21,"time":"1999', 1),
+        (b'{"seq":21,"time":"', 0),
+        (b'{"seq":99,"time":"2024"}\n', 1),
+        (b'{"seq":20,"time":"2024"}\n', 1),
+        (b"garbage\n", 1),
+    ],
+)
+def test_a_tail_that_differs_is_an_alarm(ledger: OrderLedger, tail: bytes, more: int) -> None:
     before = ledger.audit_path.read_bytes() + tail
     ledger.audit_path.write_bytes(before)
-    write_records(ledger, 1)
+    write_records(ledger, more)
     with pytest.raises(audit_chain.AuditDiffers):
         ledger.copy_audit()
     assert ledger.audit_path.read_bytes() == before, "evidence is not overwritten"

@@ -60,7 +60,7 @@ def with_another(model: Any, name: str) -> Any:
         return model.model_copy(update={first: with_another(value, rest)})
     others: dict[type, Any] = {
         bool: lambda: not value, int: lambda: value + 1, float: lambda: value + 1, str: lambda: value + "x",
-        dict: lambda: {**value, "x": 1.0}, list: lambda: [*value, "x"], tuple: lambda: (*value, "x"),
+        dict: lambda: {**value, "x": {}}, list: lambda: [*value, "x"], tuple: lambda: (*value, "x"),
     }  # fmt: skip
     return model.model_copy(update={first: others.get(type(value), lambda: Path("another"))()})
 
@@ -101,6 +101,28 @@ def test_a_setting_that_changes_a_number_or_an_order_is_in_the_config_pin(given:
 def test_the_book_of_several_strategies_is_in_the_research_pin() -> None:
     books = [Settings(portfolio={"strategies": weights}) for weights in ({"ibs": 1.0, "rsi2": 1.0}, {"ibs": 1.0, "rsi2": 0.5})]
     assert len({research_pin(settings) for settings in (*books, Settings())}) == 3
+
+
+IN_ORDER: list[dict[str, Any]] = [
+    {"portfolio": {"strategies": {"ibs": 1.0, "rsi2": 0.5}}},
+    {"walk_forward": {"grid": {"rsi2": {"rsi_entry": [5.0, 10.0], "time_stop": [3.0, 5.0]}}}},
+]
+"""Of two signals of one rank the strategy named first trades; of two equal sets of a grid the earlier one."""
+
+
+def turned_round(given: Any) -> Any:
+    return {name: turned_round(value) for name, value in reversed(given.items())} if isinstance(given, dict) else given
+
+
+@pytest.mark.parametrize("given", IN_ORDER, ids=str)
+def test_an_order_that_decides_is_in_both_pins(given: dict[str, Any]) -> None:
+    for pin in (config_pin, research_pin):
+        assert pin(Settings(**given)) != pin(Settings(**turned_round(given)))
+
+
+def test_an_order_that_decides_nothing_is_in_no_pin() -> None:
+    given = {"universe": {"release": {"A": "a crash", "B": "another"}}, "walk_forward": {"grid": {"rsi2": {}, "ibs": {}}}}
+    assert config_pin(Settings(**given)) == config_pin(Settings(**turned_round(given)))  # type: ignore[arg-type]
 
 
 def test_the_name_of_a_folder_is_no_other_throw_of_the_dice() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from kobe_resources.market_data.local.dividends import exact_ones
 from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.settings.models import DataSettings, FilesData
 from kobe_resources.warehouse.store import Warehouse
@@ -130,3 +132,15 @@ def test_a_regular_dividend_stays_beside_a_special_one_that_was_never_paid(wareh
         ("A", "dividends.csv: a dividend of 4 is 38"),
         ("B", "dividends.csv: a dividend of 2.7 is "),
     }
+
+
+@pytest.mark.parametrize(
+    ("amount", "kind", "left"),
+    [(0.49, "regular", [0.485]), (0.49, "special", [0.485, 0.49]), (0.5, "regular", [0.485, 0.5]), (0.48, "regular", [0.485])],
+)
+def test_a_dividend_rounds_another_one_of_its_kind_to_the_cent_at_least(amount: float, kind: str, left: list[float]) -> None:
+    """Half a cent apart 0.485 may be written 0.49 and 0.48; 0.5 is another amount though it has one digit."""
+    rows = [("KO", "2024-03-14", 0.485, "regular"), ("KO", "2024-03-14", amount, kind), ("KO", "2024-03-15", amount, kind)]
+    found = exact_ones(pd.DataFrame(rows, columns=["symbol", "ex_date", "amount", "kind"]), "dividends.csv")
+    assert found.frame["amount"].tolist() == [*left, amount]
+    assert len(found.aside) == 2 - len(left)

@@ -69,12 +69,14 @@ def _cut_by_windows(book: StrategyResult) -> str:
     # The last window ends where the bars end: that is no border, and its positions are still to come to their end.
     last = cut["fold"] == (book.folds["fold"].max() if len(book.folds) else cut["fold"].max())
     at_borders, open_now = cut[~last], int(last.sum())
-    said = (
-        f"{len(at_borders):,} of {len(trades):,} trades were cut by the end of a test window and closed at its last price, "
-        f"{show(float(at_borders['pnl'].sum()), 'money')} in all"
-    )
     were = "was" if open_now == 1 else "were"
-    return f"{said}; {open_now} more {were} still open at the last session." if open_now else f"{said}."
+    if at_borders.empty:
+        return f"{open_now:,} of {len(trades):,} trades {were} still open at the last session."
+    said = (
+        f"{len(at_borders):,} of {len(trades):,} trades {'was' if len(at_borders) == 1 else 'were'} cut by the end of a test "
+        f"window and closed at its last price, {show(float(at_borders['pnl'].sum()), 'money')} in all"
+    )
+    return f"{said}; {open_now:,} more {were} still open at the last session." if open_now else f"{said}."
 
 
 def _ended(book: StrategyResult) -> str:

@@ -16,6 +16,8 @@ Remedy = Callable[[StrategyResult, float, float], str]
 STEPS = 60
 FARTHEST_SHARPE = 20.0
 """A year: beyond it no bar is looked for."""
+FIVE = 5
+"""The best trades whose share the gate `not_a_few` judges."""
 
 
 def remedy(gate: str, book: StrategyResult, value: float, bar: float) -> str:
@@ -110,11 +112,14 @@ def _long_enough(_: StrategyResult, value: float, bar: float) -> str:
 
 
 def _enough_trades(_: StrategyResult, value: float, bar: float) -> str:
-    return f"{show_difference(bar, value, 'count')} more trades: a longer history, more stocks, or a looser entry."
+    more = show_difference(bar, value, "trades").replace(" ", " more ")
+    return f"{more}: a longer history, more stocks, or a looser entry."
 
 
 def _not_a_few(book: StrategyResult, value: float, _: float) -> str:
     profit = float(book.trades["pnl"].sum())
+    if len(book.trades) <= FIVE:
+        return "It would have to make more than five trades: beside these there are no others."
     return f"The other trades would have to earn more: without the five best, {show(profit * (1 - value), 'money')} is left."
 
 

@@ -48,13 +48,14 @@ def session_returns(trades: pd.DataFrame, equity: pd.DataFrame, initial_cash: fl
 def resampling(
     trades: pd.DataFrame, equity: pd.DataFrame, initial_cash: float, resamples: int, seed: int
 ) -> dict[str, Any] | None:
-    """The evidence of one book; None where there is nothing to draw, or nothing is to be drawn.
+    """The evidence of one book; None where nothing is to be drawn, or from fewer than two entry sessions.
 
     steps, fan (percentile → dollars), actual (the real order, dollars); end and worst: percentiles and a histogram;
     chance: fall → share of histories that fell so far; loses: share that end below the start.
     """
     returns = session_returns(trades, equity, initial_cash)
-    found = resample(returns, resamples, seed)
+    # Of one entry session every history is the same, and would say that no fall can come.
+    found = resample(returns, resamples, seed) if len(returns) > 1 else None
     if found is None:
         return None
     order = np.concatenate([[1.0], np.cumprod(1.0 + returns)])

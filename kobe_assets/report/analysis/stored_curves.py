@@ -63,6 +63,9 @@ WHY = {
 }
 
 
+NO_STOP = "no trade had a protective stop, so no risk is known"
+
+
 def compute_evidence(
     warehouse: Warehouse,
     market: Market,
@@ -244,18 +247,20 @@ def compute_kpis(
         for name, value in figures.items():
             rows.append((strategy, mode, name, value))
             if value is None:
-                reasons.append((strategy, mode, name, why_null(name, figures, has_trades=not mine.empty)))
+                reasons.append((strategy, mode, name, why_null(name, figures, mine)))
     return (
         pd.DataFrame(rows, columns=["strategy", "mode", "figure", "value"]).astype({"value": float}),
         pd.DataFrame(reasons, columns=["strategy", "mode", "figure", "reason"]).astype(str),
     )
 
 
-def why_null(name: str, figures: Mapping[str, float | None], has_trades: bool) -> str:
-    """Why `name`, one of `figures`, has no value."""
+def why_null(name: str, figures: Mapping[str, float | None], trades: pd.DataFrame) -> str:
+    """Why `name`, one of `figures`, has no value. trades: the book's, with `stop_distance`."""
     # Without a trade there is no losing one, and without a Sharpe ratio none above zero; but that is not the reason.
-    if name == "profit_factor" and not has_trades:
+    if name == "profit_factor" and trades.empty:
         return WHY["win_rate"]
+    if name == "sqn" and len(trades) > 1 and not (trades["stop_distance"] > 0).any():
+        return NO_STOP
     if name == "min_trl_years" and figures["sharpe"] is None:
         return WHY["psr"]
     return WHY[name]

@@ -134,7 +134,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return "Nothing has been tested yet."
     if not worthy:
         if all(verdict.word == UNPROVEN for verdict in verdicts):
-            return "There is not enough evidence to trust any of these strategies with money."
+            whom = "any of these strategies" if count > 1 else "this strategy"
+            return f"There is not enough evidence to trust {whom} with money."
         return "None of these strategies deserves money." if count > 1 else "This strategy does not deserve money."
     names = ", ".join(verdict.book.title for verdict in worthy)
     if len(worthy) == count:
@@ -145,8 +146,10 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         )
     if len(worthy) > NAMED:
         return f"{len(worthy)} of {count} strategies and modes are worth a trial on paper."
-    rest = "the others do not deserve money" if count - len(worthy) > 1 else "the other does not deserve money"
-    return f"Worth a trial on paper: {names}. {rest.capitalize()}."
+    others, do = ("others", "do") if count - len(worthy) > 1 else ("other", "does")
+    if all(verdict.worthy or verdict.word == UNPROVEN for verdict in verdicts):
+        return f"Worth a trial on paper: {names}. There is not enough evidence for the {others}."
+    return f"Worth a trial on paper: {names}. The {others} {do} not deserve money."
 
 
 def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, chosen: tuple[str, Curve] | None = None) -> str:

@@ -15,6 +15,7 @@ from kobe_assets.report.page.context import parameter_text
 from kobe_resources.settings.models import BOOK
 
 LUCK_CHARTS = ("fan", "worst_falls", "ends", "permutation")
+NOT_DRAWN = "Nothing was drawn: report.resamples is 0."
 TRIES = "tries", ""
 """Owner of the list of tries in the evidence."""
 
@@ -33,7 +34,9 @@ def with_luck(
     no_trades = "" if len(book.trades) else "No trades."
     why: dict[str, str] = dict(payload["why"])
     if not drawn:
-        why |= dict.fromkeys(LUCK_CHARTS[:3], no_trades or "Nothing was drawn: report.resamples is 0.")
+        opens = len(book.trades[["fold", "entry_session"]].drop_duplicates())
+        nothing = "All trades entered at one open: there is no other order." if opens == 1 else NOT_DRAWN
+        why |= dict.fromkeys(LUCK_CHARTS[:3], no_trades or nothing)
     if not permuted:
         why["permutation"] = no_trades or f"Not measured: {book.why_null('permutation_p')}."
     if book.strategy not in grids:

@@ -123,6 +123,48 @@ def test_a_hair_under_a_bar_is_a_no(book: StrategyResult, context: Context, gate
     assert not failed.worthy
 
 
+@pytest.mark.parametrize(
+    ("gate", "figure", "bar", "inside", "at_bar"),
+    [
+        ("profit", "net_pnl", 0.0, 1.0, "fail"), ("survives_costs", "break_even_bps", 10.0, 99.0, "pass"),
+        ("low_end", "sharpe_lo", 0.0, 1.0, "fail"), ("deflated", "dsr", 0.95, 1.0, "pass"),
+        ("overfit", "pbo", 0.5, 0.0, "pass"), ("permutation", "permutation_p", 0.05, 0.0, "pass"),
+    ],
+)  # fmt: skip
+def test_a_bar_is_decided_to_the_last_digit(
+    book: StrategyResult, context: Context, gate: str, figure: str, bar: float, inside: float, at_bar: str
+) -> None:
+    within, beyond = (float(np.nextafter(bar, bar + way)) for way in (inside - bar, bar - inside))
+    states = [state(with_figures(book, **{figure: value}), context, gate) for value in (within, bar, beyond)]
+    assert states == ["pass", at_bar, "fail"]
+    assert state(with_figures(book, **{figure: None}), context, gate) == "unknown"
+
+
+def test_a_book_is_as_long_as_it_needs_and_as_good_as_holding_to_the_last_digit(book: StrategyResult, context: Context) -> None:
+    holding = benchmark_sharpe(book, context.benchmark)
+    assert holding is not None
+    for gate, figure, bar, worse in (
+        ("beats_holding", "sharpe", holding, -np.inf),
+        ("long_enough", "min_trl_years", book.years, np.inf),
+    ):
+        assert state(with_figures(book, **{figure: bar}), context, gate) == "pass"
+        assert state(with_figures(book, **{figure: float(np.nextafter(bar, worse))}), context, gate) == "fail"
+
+
+def test_the_five_best_trades_may_make_half_of_the_profit_and_no_more(book: StrategyResult, context: Context) -> None:
+    def earning(*pnl: float) -> StrategyResult:
+        return dataclasses.replace(book, trades=book.trades.head(len(pnl)).assign(pnl=pnl))
+
+    assert state(earning(*[1.0] * 10), context, "not_a_few") == "pass"
+    assert state(earning(*[1.0] * 9), context, "not_a_few") == "fail"
+    assert state(earning(1.0, -1.0), context, "not_a_few") == "unknown"
+
+
+def test_orders_may_be_a_hundredth_of_a_day_and_no_more(book: StrategyResult, context: Context) -> None:
+    for share, expected in ((0.01, "pass"), (float(np.nextafter(0.01, 1.0)), "fail"), (np.nan, "unknown")):
+        assert state(dataclasses.replace(book, trades=book.trades.assign(day_share=share)), context, "liquid") == expected
+
+
 def test_what_cannot_be_measured_has_not_passed_and_says_why(book: StrategyResult, context: Context) -> None:
     blind = dataclasses.replace(with_figures(book, dsr=None), reasons={"dsr": "no recorded trials"})
     verdict = verdict_of(blind, context)
@@ -160,6 +202,10 @@ def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book:
     steady = dataclasses.replace(with_figures(book, break_even_bps=None), evidence={"cost_sensitivity": points})
     result = next(result for result in judge(steady, context) if result.gate.name == "survives_costs")
     assert (result.state, result.value) == ("pass", "over 40.0 bps")
+    few = dataclasses.replace(steady, evidence={"cost_sensitivity": points[:2]})
+    assert state(few, context, "survives_costs") == "fail"
+    mixed = [{"bps": point["bps"], "sharpe": (-1.0) ** k} for k, point in enumerate(points)]
+    assert state(dataclasses.replace(steady, evidence={"cost_sensitivity": mixed}), context, "survives_costs") == "unknown"
     losing = [{"bps": point["bps"], "sharpe": -1.0} for point in points]
     hopeless = dataclasses.replace(steady, evidence={"cost_sensitivity": losing})
     assert state(hopeless, context, "survives_costs") == "fail"
@@ -212,6 +258,11 @@ def test_trades_that_windows_cut_are_counted_apart_from_those_open_at_the_last_s
         f"3 of {len(trades)} trades were cut by the end of a test window and closed at its last price, −$0.50 in all; "
         "2 more were still open at the last session."
     ) in caveats(dataclasses.replace(book, trades=trades), inputs)
+    # Where no window cut one, nothing is said of such trades and their profit.
+    for open_now, were in ((late, "were"), (late[:1], "was")):
+        reasons = np.where(trades.index.isin(open_now), "window_end", "time_stop")
+        said = caveats(dataclasses.replace(book, trades=trades.assign(exit_reason=reasons)), inputs)
+        assert f"{len(open_now)} of {len(trades)} trades {were} still open at the last session." in said
     uncut = dataclasses.replace(book, trades=trades.assign(exit_reason="time_stop"))
     assert not any("cut by the end" in text for text in caveats(uncut, inputs))
 
@@ -261,9 +312,15 @@ def test_the_headline_speaks_for_the_whole_page(book: StrategyResult, context: C
     assert headline([]) == "Nothing has been tested yet."
     assert headline([bad, bad]) == "None of these strategies deserves money."
     assert headline([bad]) == "This strategy does not deserve money."
-    assert headline([blind, blind]).startswith("There is not enough evidence")
+    assert headline([blind, blind]) == "There is not enough evidence to trust any of these strategies with money."
+    assert headline([blind]) == "There is not enough evidence to trust this strategy with money."
     assert headline([good]) == "This strategy is worth a trial on paper."
     assert headline([good, bad, bad]) == f"Worth a trial on paper: {book.title}. The others do not deserve money."
+    assert headline([good, bad]) == f"Worth a trial on paper: {book.title}. The other does not deserve money."
+    assert headline([good, blind, bad]) == f"Worth a trial on paper: {book.title}. The others do not deserve money."
+    # What could not be measured is not called unworthy, here as little as in its row.
+    assert headline([good, blind]) == f"Worth a trial on paper: {book.title}. There is not enough evidence for the other."
+    assert headline([good, blind, blind]).endswith("There is not enough evidence for the others.")
 
 
 def test_the_story_is_told_in_dollars(book: StrategyResult, inputs: ReportInputs) -> None:

@@ -15,7 +15,7 @@ from kobe_assets.report.analysis import permutation as permutation_module
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import heat_map, maps_of, stored_grids
 from kobe_assets.report.analysis.inputs import ReportInputs
-from kobe_assets.report.analysis.resampling import seed_of, session_returns
+from kobe_assets.report.analysis.resampling import resampling, seed_of, session_returns
 from kobe_assets.report.analysis.results import books_of, chosen_benchmark_of, on_sessions
 from kobe_assets.report.analysis.verdict import FREE_SHORTS, LEFT_OUT, NO_DIVIDENDS, NO_FEES, caveats, context_of
 from kobe_assets.report.page.context import details_of
@@ -121,6 +121,33 @@ def test_resampling_is_that_of_a_plain_loop(inputs: ReportInputs, tables: dict[s
         assert chance == pytest.approx(np.mean([value <= -float(fall) for value in falls]))
     assert details["loses"] == pytest.approx(np.mean([value < cash for value in ends]))
     assert details["fan"]["50"][-1] == details["end"]["percentiles"]["50"]
+
+
+def test_trades_of_one_open_have_no_other_order_and_no_chance_of_a_fall_is_told(
+    inputs: ReportInputs, tables: dict[str, pd.DataFrame]
+) -> None:
+    trades, equity = (of(tables[name], "ibs", "canonical") for name in ("trades", "equity"))
+    days = trades[["fold", "entry_session"]].drop_duplicates()
+    assert resampling(trades.merge(days.head(1)), equity, 1000.0, 10, 1) is None
+    assert resampling(trades.merge(days.head(2)), equity, 1000.0, 10, 1) is not None
+    own = inputs.trades.merge(days.head(1).assign(strategy="ibs", mode="canonical"))
+    bare = {**inputs.evidence, ("ibs", "canonical"): {**inputs.evidence["ibs", "canonical"], "resampling": None}}
+    payload = payload_of(build_report(dataclasses.replace(inputs, trades=own, evidence=bare), NOW))
+    assert payload["books"]["ibs|canonical"]["why"]["fan"] == "All trades entered at one open: there is no other order."
+
+
+@pytest.mark.parametrize(("drawn", "said"), [(8.6, False), (9.0, False), (8.4, True)])
+def test_entries_are_called_missing_only_where_the_numbers_beside_it_say_so(
+    inputs: ReportInputs, drawn: float, said: bool
+) -> None:
+    details = {**inputs.evidence["ibs", "canonical"]["permutation"], "entries": 9, "drawn_entries": drawn}
+    evidence = {
+        key: {name: own for name, own in found.items() if name != "permutation"} for key, found in inputs.evidence.items()
+    }
+    evidence["ibs", "canonical"]["permutation"] = details
+    page = build_report(dataclasses.replace(inputs, evidence=evidence), NOW)
+    assert f"A drawn run made {drawn:.0f} of 9 entries" in page
+    assert ("the others found nothing left" in page) is said
 
 
 def test_the_permutation_is_a_figure_and_stands_on_the_books_own_ratio(inputs: ReportInputs) -> None:

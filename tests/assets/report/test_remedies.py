@@ -43,6 +43,13 @@ def test_the_terminals_rows_carry_what_failed_and_what_was_not_measured(inputs: 
             assert gate.change
 
 
+def test_a_gate_that_was_not_measured_is_named_with_its_reason(book: StrategyResult, inputs: ReportInputs) -> None:
+    blind = dataclasses.replace(book, figures={**book.figures, "pbo": None}, reasons={"pbo": "one set alone"})
+    (row,) = verdict_rows(inputs, [blind])
+    (named,) = (gate for gate in row.failed if gate.gate == "overfit")
+    assert (named.state, named.shown, named.change) == ("unknown", "not measured", "One set alone.")
+
+
 @pytest.mark.parametrize(
     ("value", "bar", "sign", "far"), [(0.3, 0.95, "≥", 0.65), (-2.0, 0.0, ">", 2.0), (0.4, 0.05, "≤", 0.35)]
 )
@@ -102,3 +109,21 @@ def test_what_is_left_without_the_five_best(book: StrategyResult) -> None:
     few = dataclasses.replace(book, trades=pd.DataFrame({"pnl": pnl}))
     assert "$-50" not in remedy("not_a_few", few, 1.5, 0.5)
     assert "−$50.00 is left" in remedy("not_a_few", few, 1.5, 0.5)
+
+
+def test_a_book_of_five_trades_has_no_others_that_could_earn_more(book: StrategyResult) -> None:
+    fewer = dataclasses.replace(book, trades=book.trades.head(5))
+    said = "It would have to make more than five trades: beside these there are no others."
+    assert remedy("not_a_few", fewer, 1.0, 0.5) == said
+    assert "The other trades" in remedy("not_a_few", dataclasses.replace(book, trades=book.trades.head(6)), 0.9, 0.5)
+
+
+def test_a_range_narrows_with_the_square_root_of_the_years(book: StrategyResult) -> None:
+    known = dataclasses.replace(book, figures={**book.figures, "sharpe": 1.0})
+    needed = f"{4 * book.years:.1f} years of unseen sessions instead of {book.years:.1f} years."
+    assert remedy("low_end", known, -1.0, 0.0) == f"A Sharpe ratio of about 2.00, or some {needed}"
+
+
+def test_one_trade_that_is_missing_is_one_trade(book: StrategyResult) -> None:
+    assert remedy("enough_trades", book, 99.0, 100.0).startswith("1 more trade: ")
+    assert remedy("enough_trades", book, 98.0, 100.0).startswith("2 more trades: ")

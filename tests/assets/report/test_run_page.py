@@ -104,6 +104,7 @@ def test_the_tail_and_the_likeness_to_holding_are_those_of_the_daily_returns(run
 
 def test_what_is_too_short_or_never_moves_has_no_tail_and_no_likeness() -> None:
     assert worst_days(np.full(19, -0.01)) == {"value_at_risk": None, "expected_shortfall": None}
+    assert worst_days(np.array([-0.05, *np.zeros(19)])) == {"value_at_risk": -0.05, "expected_shortfall": -0.05}
     assert worst_days(np.array([-0.05, -0.03, *np.zeros(19)])) == pytest.approx(
         {"value_at_risk": -0.03, "expected_shortfall": -0.04}
     )

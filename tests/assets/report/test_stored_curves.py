@@ -12,7 +12,8 @@ import pytest
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.report.analysis.results import StrategyResult, books_of
-from kobe_assets.report.analysis.tries import tries_on_record
+from kobe_assets.report.analysis.stored_curves import NO_STOP, WHY, why_null
+from kobe_assets.report.analysis.tries import Tries, figures_know_all_tries, tries_on_record
 from kobe_assets.research.overfitting import sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
@@ -139,3 +140,41 @@ def test_a_ratio_that_comes_later_never_makes_the_tries_look_less_spread(tmp_pat
     assert len(before.sharpe) == len(after.sharpe) == 22
     assert np.isfinite(after.sharpe).sum() == 22
     assert before.variance == after.variance, "made known later, as close together as tries can be"
+
+
+def test_a_try_has_the_mean_of_its_folds_and_the_day_of_its_own_windows(tmp_path: Path) -> None:
+    warehouse, settings, rsi2 = Warehouse(tmp_path / "kobe.duckdb"), Settings(), STRATEGIES["rsi2"]
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    folds = make_folds(30, 5, 10, 5, False)
+    lag = settings.model_copy(update={"strategy": settings.strategy.model_copy(update={"indicator_lag_bars": 2})})
+
+    def tried(day: int, chosen: Settings) -> pd.DataFrame:
+        now, level = dt.datetime(2026, 1, day, 12, tzinfo=dt.UTC), np.arange(float(len(folds)))[:, None]
+        return trial_rows(rsi2, folds, [{"rsi_entry": 5.0}], level, "pin", version, now, chosen)
+
+    warehouse.replace({"wf_trials": pd.concat([tried(1, settings), tried(5, lag)])})
+    tries = tries_on_record(warehouse, settings)
+    assert (tries.sharpe * 252**0.5).tolist() == pytest.approx([(len(folds) - 1) / 2] * 2)
+    assert sorted(str(day)[:10] for day in tries.since) == ["2026-01-01", "2026-01-05"]
+
+
+@pytest.mark.parametrize(("count", "variance", "known"), [(2, 2.0, True), (1, 2.0, False), (2, 1.0, False)])
+def test_figures_are_stale_where_tries_came_or_are_spread_otherwise(
+    monkeypatch: pytest.MonkeyPatch, count: int, variance: float, known: bool
+) -> None:
+    stored = {
+        "SELECT value FROM evidence": [(f'{{"count": {count}, "variance": {variance}}}',)],
+        "SELECT data_version": [("version",)],
+    }
+    monkeypatch.setattr(Warehouse, "rows", lambda _, text: next(rows for head, rows in stored.items() if text.startswith(head)))
+    tries = Tries(np.array([0.0, 2.0]), np.array(["2026-01-01"] * 2, dtype="datetime64[us]"))
+    monkeypatch.setattr("kobe_assets.report.analysis.tries.tries_on_record", lambda *_: tries)
+    assert figures_know_all_tries(Warehouse(), Settings()) is known
+
+
+def test_a_strategy_without_a_stop_has_no_system_quality_for_that_reason_and_no_other() -> None:
+    def of(*distance: float) -> str:
+        return why_null("sqn", {"sqn": None}, pd.DataFrame({"stop_distance": distance}))
+
+    assert of(np.nan, np.nan, np.nan) == NO_STOP
+    assert of() == of(1.0) == of(1.0, 1.0) == WHY["sqn"]

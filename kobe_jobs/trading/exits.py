@@ -63,6 +63,7 @@ def leave_in_auction(context: SessionContext, leaving: Iterable[Position], settl
 
 
 def _is_tradable(context: SessionContext, symbol: str) -> bool:
+    """Whether the broker takes orders for the symbol; where not, a note says that it stays."""
     asset = context.broker.asset(symbol)
     if asset is not None and asset.status == "active" and asset.tradable:
         return True
@@ -100,9 +101,19 @@ def leave_positions(
         else:
             priced.append(held)
 
+    # The stop of one that cannot be sold is not lifted: the broker would take neither the sale nor that stop again.
+    tradable = [held for held in priced if _may_trade(context, held.symbol)]
     return _leave_each(
-        context, priced, reason, settle, lambda held: _leave(context, held, tag, quotes[held.symbol], now, reason)
+        context, tradable, reason, settle, lambda held: _leave(context, held, tag, quotes[held.symbol], now, reason)
     )
+
+
+def _may_trade(context: SessionContext, symbol: str) -> bool:
+    """As `_is_tradable`; true where the broker does not say, since an exit is tried rather than left."""
+    try:
+        return _is_tradable(context, symbol)
+    except BrokerUnavailable:
+        return True
 
 
 def _leave_each(

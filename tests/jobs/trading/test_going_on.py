@@ -35,6 +35,7 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.order_ledger.positions import UNLISTED, open_positions, rescale
 from kobe_resources.settings.models import Settings
+from tests.jobs.trading.test_session import ACCOUNT, orders, second_day
 from tests.support.builders import small_market as market
 
 NOW = dt.datetime(2024, 3, 6, 15, 0, tzinfo=dt.UTC)
@@ -154,6 +155,35 @@ def test_a_stock_is_sold_for_what_its_listing_is_only_where_the_broker_says_that
     flag_untradable(context)
     assert {held.flag for held in open_positions(traded.ledger, context.account)} == {flag}
     assert ("which Kobe does not know" in str(context.notes)) == (status in ("soon_maybe", ""))
+
+
+@pytest.mark.parametrize("unlisted", [True, False], ids=["unlisted", "not tradable"])
+def test_a_stock_that_the_broker_takes_no_order_for_keeps_its_stop(
+    rig: TradingContext, embedded: EmbeddedBroker, unlisted: bool
+) -> None:
+    second_day(rig, embedded)
+
+    def refused(asset: Any) -> Any:
+        return None if unlisted else dataclasses.replace(asset, tradable=False)
+
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Beside(rig.broker, asset=refused)))  # type: ignore[arg-type]
+    held = open_positions(rig.ledger, ACCOUNT)
+    assert held
+    assert {(row.symbol, float(row.qty)) for row in held} == {
+        (symbol, qty) for symbol, _, qty, state in orders(embedded, "stop") if state == "new"
+    }
+    assert [symbol for symbol, side, *_ in orders(embedded) if side == "sell"] == []
+    assert any("S01" in note and "its flag stays" in note for note in summary.notes)
+
+
+def test_a_stock_that_the_broker_says_nothing_of_leaves_all_the_same(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    def silent(_: Any) -> Any:
+        raise BrokerUnavailable("the broker does not answer", "try again")
+
+    trade_session(dataclasses.replace(rig, broker_or_error=Beside(rig.broker, asset=silent)))  # type: ignore[arg-type]
+    assert ("S01", "sell", 3.0, "filled") in orders(embedded)
 
 
 def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContext) -> None:

@@ -98,7 +98,8 @@ class SessionContext:
     today: the date in New York then. account: 'stage:number', the key of the ledger's rows. missing: symbols of which ledger
     and broker do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop
     this run took away. lifted_before: those whose stop a split took away before it, where it begins with the kill switch on.
-    stops_told: what ends the run says already which positions have no stop, as the broker showed them.
+    untradable: held symbols that the broker takes no order for, as it said in this run. stops_told: what ends the run says
+    already which positions have no stop, as the broker showed them.
     booked: while the market is shut, the last day whose splits the broker's shares of a held symbol include, as it shows them.
     """
 
@@ -119,6 +120,7 @@ class SessionContext:
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
     lifted_before: frozenset[str] = frozenset()
+    untradable: set[str] = field(default_factory=set)
     stops_told: bool = False
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)

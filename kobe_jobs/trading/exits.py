@@ -96,24 +96,19 @@ def leave_positions(
     for held in positions:
         quote = quotes.get(held.symbol)
         problem = judge(quote, now)
-        if quote is None or problem is not None:
+        if held.symbol in context.untradable:
+            # The broker would take neither the sale nor, after it, the stop again.
+            context.note(
+                f"{held.symbol} shall leave ({reason or held.flag}) but cannot be traded: its flag stays, and its stop"
+            )
+        elif quote is None or problem is not None:
             context.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {problem or 'no quote'}: its flag stays")
         else:
             priced.append(held)
 
-    # The stop of one that cannot be sold is not lifted: the broker would take neither the sale nor that stop again.
-    tradable = [held for held in priced if _may_trade(context, held.symbol)]
     return _leave_each(
-        context, tradable, reason, settle, lambda held: _leave(context, held, tag, quotes[held.symbol], now, reason)
+        context, priced, reason, settle, lambda held: _leave(context, held, tag, quotes[held.symbol], now, reason)
     )
-
-
-def _may_trade(context: SessionContext, symbol: str) -> bool:
-    """As `_is_tradable`; true where the broker does not say, since an exit is tried rather than left."""
-    try:
-        return _is_tradable(context, symbol)
-    except BrokerUnavailable:
-        return True
 
 
 def _leave_each(

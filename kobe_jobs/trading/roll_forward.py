@@ -199,21 +199,25 @@ def name_without_bars(context: SessionContext) -> str:
 
 
 def flag_untradable(context: SessionContext) -> None:
-    """Flag positions whose symbol the broker no longer lists, so that they are sold while there are still bids."""
+    """Flag positions whose symbol the broker no longer lists, and keep which symbols it takes no order for.
+
+    The flag sells them once it takes orders again.
+    """
     for held in open_positions(context.ledger, context.account):
-        if held.flag == UNLISTED:
-            continue
         asset = context.broker.asset(held.symbol)
         if asset is not None and asset.status != UNLISTED_STATUS:
             if asset.status != "active":
                 # What is not understood is no reason to sell.
                 context.note(f"the broker lists {held.symbol} as {asset.status or 'nothing'!r}, which Kobe does not know")
             elif not asset.tradable:
+                context.untradable.add(held.symbol)
                 context.note(f"{held.symbol} is not tradable at the moment")
             continue
+        context.untradable.add(held.symbol)
         context.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
-        with context.ledger.write() as write:
-            flag_for_exit(write, held, UNLISTED)
+        if held.flag != UNLISTED:
+            with context.ledger.write() as write:
+                flag_for_exit(write, held, UNLISTED)
 
 
 def expire(context: SessionContext) -> int:

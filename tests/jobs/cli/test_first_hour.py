@@ -56,8 +56,8 @@ Health fails because no daemon runs here.
 """
 ELSEWHERE = {"ui"}
 """Run by tests of their own, as processes: tests/jobs/ops/test_ui.py."""
-ENDS_OTHERWISE = {"bars as-of": 1}
-"""Of the README's own: nothing of these bars stood yet on the day that it names."""
+ENDS_OTHERWISE = {"bars as-of": 1, "bars revisions": 2}
+"""Of the README's own: nothing of these bars stood yet on the day that it names, and the symbol that it names is not theirs."""
 DOWNLOADED = (
     "Date,Open,High,Low,Close,Volume\n2012-01-03,58.5,58.9,58.4,58.7,75555200\n2012-01-04,58.6,59.2,58.5,59.1,65005500\n"
 )

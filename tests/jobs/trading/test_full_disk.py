@@ -75,8 +75,7 @@ def test_an_alert_goes_out_though_the_log_cannot_be_written(rig: TradingContext,
     posted: list[Any] = []
 
     class Answer:
-        def raise_for_status(self) -> None:
-            pass
+        status_code = 200
 
     monkeypatch.setattr(requests.Session, "post", lambda _self, url, json, **_: posted.append((url, json)) or Answer())
     monkeypatch.setattr("kobe_resources.runtime.event_log._append", no_space)

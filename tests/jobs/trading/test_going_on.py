@@ -176,6 +176,20 @@ def test_a_stock_that_the_broker_takes_no_order_for_keeps_its_stop(
     assert any("S01" in note and "its flag stays" in note for note in summary.notes)
 
 
+def test_a_stock_that_is_listed_no_more_keeps_its_stop_in_later_sessions_too(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    second_day(rig, embedded)
+    gone = dataclasses.replace(rig, broker_or_error=Beside(rig.broker, asset=lambda _: None))  # type: ignore[arg-type]
+    trade_session(gone)
+    embedded.advance_to(market.SESSIONS[4], "open")
+    trade_session(gone)
+    assert {held.symbol for held in open_positions(rig.ledger, ACCOUNT)} == {
+        symbol for symbol, *_, state in orders(embedded, "stop") if state == "new"
+    }
+    assert [symbol for symbol, side, *_ in orders(embedded) if side == "sell"] == []
+
+
 def test_a_stock_that_the_broker_says_nothing_of_leaves_all_the_same(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
 

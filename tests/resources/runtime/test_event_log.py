@@ -252,9 +252,9 @@ def test_a_library_whose_arguments_do_not_fit_its_message_is_logged_and_stops_no
     "text", ["x" * 300_000, "a." * 150_000, "apikey" * 50_000, "secret-" * 40_000, "a://" * 70_000, "Bearer " * 40_000]
 )
 def test_a_long_hostile_text_is_cleaned_in_linear_time(text: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     redact(text)
-    assert time.monotonic() - started < 2.0
+    assert time.thread_time() - started < 2.0
 
 
 def test_a_line_break_in_a_value_makes_no_second_line() -> None:

@@ -187,7 +187,12 @@ def _deflated(book: StrategyResult, _: Context) -> Measured:
 
 
 def _overfit(book: StrategyResult, _: Context) -> Measured:
-    return _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo"))
+    found, own = _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo")), book.evidence.get("pbo") or {}
+    if not found.passed or not own.get("without"):
+        return found
+    # What passes for a part of a portfolio has not passed for all of it.
+    why = f"a part was not measured, without two parameter sets that differ: {', '.join(own['without'])}"
+    return Measured(None, MAX_PBO, why=why)
 
 
 def _permutation(book: StrategyResult, _: Context) -> Measured:
@@ -284,7 +289,7 @@ GATES = (
         "probability",
         "≤",
         f"at most {MAX_PBO:g}",
-        "Choosing parameters by their past must do better than a coin.",
+        "Parameters chosen by their past must do no worse than the toss of a coin.",
         "its parameters were fitted to the past",
         metrics_glossary.BBLZ17,
         _overfit,

@@ -140,6 +140,21 @@ def test_a_bar_is_decided_to_the_last_digit(
     assert state(with_figures(book, **{figure: None}), context, gate) == "unknown"
 
 
+def test_a_portfolio_of_which_a_part_was_not_measured_is_not_said_to_be_unfitted(
+    book: StrategyResult, context: Context
+) -> None:
+    def gate(pbo: float, without: list[str]) -> tuple[str, str]:
+        part = dataclasses.replace(
+            with_figures(book, pbo=pbo), evidence={**book.evidence, "pbo": {"pbo": pbo, "without": without}}
+        )
+        return next((result.state, result.why) for result in judge(part, context) if result.gate.name == "overfit")
+
+    assert gate(0.1, []) == ("pass", "")
+    why = "a part was not measured, without two parameter sets that differ: dips, fade"
+    assert gate(0.1, ["dips", "fade"]) == ("unknown", why)
+    assert gate(0.6, ["dips"])[0] == "fail"
+
+
 def test_a_book_is_as_long_as_it_needs_and_as_good_as_holding_to_the_last_digit(book: StrategyResult, context: Context) -> None:
     holding = benchmark_sharpe(book, context.benchmark)
     assert holding is not None
@@ -345,6 +360,7 @@ def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: StrategyResul
     assert any("companies that failed are missing" in text for text in texts)
     assert any("Only 8 stocks" in text for text in texts)
     assert any("97.0 % of the account lay idle" in text for text in texts)
+    assert any("99.9987 % of the account lay idle" in text for text in caveats(with_figures(book, exposure=1.3e-5), inputs))
     settings = inputs.settings.model_copy(update={"universe": UniverseSettings(membership="point_in_time")})
     lasting = dataclasses.replace(inputs, settings=settings)
     assert any("ever stopped trading: companies that failed are missing" in text for text in caveats(book, lasting))

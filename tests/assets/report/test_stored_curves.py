@@ -11,9 +11,11 @@ import pytest
 
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.report.analysis.criteria import judge
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import NO_STOP, WHY, why_null
 from kobe_assets.report.analysis.tries import Tries, figures_know_all_tries, tries_on_record
+from kobe_assets.report.analysis.verdict import context_of
 from kobe_assets.research.overfitting import sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
@@ -178,3 +180,26 @@ def test_a_strategy_without_a_stop_has_no_system_quality_for_that_reason_and_no_
 
     assert of(np.nan, np.nan, np.nan) == NO_STOP
     assert of() == of(1.0) == of(1.0, 1.0) == WHY["sqn"]
+
+
+def test_a_portfolio_names_the_strategies_of_which_overfitting_could_not_be_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    together = {
+        "PORTFOLIO__STRATEGIES": '{"rsi2": 0.5, "ibs": 0.5}',
+        "WALK_FORWARD__STRATEGIES": '["rsi2", "ibs"]',
+        "WALK_FORWARD__GRID": '{"ibs": {"ibs_entry": [0.2]}}',
+    }
+    for name, value in {**SETTINGS, **together}.items():
+        monkeypatch.setenv(f"KOBE_{name}", value)
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    settings = load_settings()
+    bring_up_to_date(settings)
+    inputs = read_inputs(Warehouse(), settings)
+    found = {book.strategy: book for book in books_of(inputs)}
+    assert found["ibs"].figures["pbo"] is None
+    assert found["portfolio"].figures["pbo"] == found["rsi2"].figures["pbo"]
+    assert found["portfolio"].evidence["pbo"]["without"] == ["ibs"]
+    states = {key: {r.gate.name: r.state for r in judge(book, context_of(inputs))}["overfit"] for key, book in found.items()}
+    assert states["ibs"] == "unknown"
+    assert states["portfolio"] != "pass"

@@ -29,6 +29,8 @@ MIN_COST_MULTIPLE = 2.0
 MAX_PERMUTATION_P = 0.05
 MAX_PARTICIPATION = 0.01
 TOP_TRADES = 5
+BOUNDS = {"under ": "more than ", "over ": "at most "}
+"""What is said of the distance to a bar, by what is said of a number that is only known to lie under or over another."""
 PARTICIPATION_QUANTILE = 0.95
 
 
@@ -128,6 +130,7 @@ def _result(gate: Gate, book: StrategyResult, measured: Measured) -> Result:
     if measured.passed:
         return Result(gate, "pass", shown, needs, measured.why, value, bar)
     far, short = distance(value, bar, gate.sign, gate.unit)
+    short = BOUNDS.get(measured.prefix, "") + short
     return Result(gate, "fail", shown, needs, measured.why, value, bar, far, short, remedy(gate.name, book, value, bar))
 
 

@@ -59,7 +59,8 @@ def _profit(book: StrategyResult, _: float, bar: float) -> str:
     short = bar - earned
     if short <= 0:
         return f"Its trades earned {show(earned, 'money')} in windows of equal cash; chained, the losing windows weighed more."
-    return f"Each of its {trades:,} trades would have to earn {show_amount(short / trades, 'cents')} more after costs."
+    each = f"Each of its {trades:,} trades" if trades > 1 else "Its only trade"
+    return f"{each} would have to earn {show_amount(short / trades, 'cents')} more after costs."
 
 
 def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
@@ -69,9 +70,11 @@ def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
     return f"A Sharpe ratio of {show(bar, 'ratio')}: more profit for its swings than holding the same stocks."
 
 
-def _survives_costs(_: StrategyResult, value: float, bar: float) -> str:
+def _survives_costs(book: StrategyResult, value: float, bar: float) -> str:
     more = show_difference(bar, value, "bps")
-    return f"A fill would have to earn {more} more: fewer trades with larger moves, or cheaper fills."
+    # Without a break-even cost the number is the cheapest tried, at which it loses, or the dearest, at which it gains.
+    bound = "" if book.figure("break_even_bps") is not None else "more than " if value <= 0 else "up to "
+    return f"A fill would have to earn {bound}{more} more: fewer trades with larger moves, or cheaper fills."
 
 
 def _low_end(book: StrategyResult, value: float, bar: float) -> str:

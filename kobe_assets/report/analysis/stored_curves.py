@@ -58,7 +58,7 @@ WHY = {
     "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session, or an equity that is not above 0 on average",
-    "permutation_p": "no trade, no Sharpe ratio, no other stock to draw, or report.permutations is 0",
+    "permutation_p": "no trade, no Sharpe ratio, no drawn run that came out otherwise, or report.permutations is 0",
     "avg_holding": "no trade",
 }
 

@@ -96,6 +96,8 @@ def test_profit_is_short_by_so_much_a_trade(book: StrategyResult) -> None:
     # The chained profit is not the sum of trades that each window made from the same cash.
     assert remedy("profit", dataclasses.replace(book, trades=trades), -30.0, 0.0).startswith("Each of its 50 trades")
     assert "$2.00 more" in remedy("profit", dataclasses.replace(book, trades=trades), -30.0, 0.0)
+    one = dataclasses.replace(book, trades=trades.head(1))
+    assert remedy("profit", one, -30.0, 0.0) == "Its only trade would have to earn $2.00 more after costs."
     won = dataclasses.replace(book, trades=trades.assign(pnl=1.0))
     assert remedy("profit", won, -30.0, 0.0).startswith("Its trades earned $50.00 in windows of equal cash")
     assert remedy("profit", dataclasses.replace(book, trades=trades.iloc[:0]), 0.0, 0.0) == "It would have to trade."

@@ -27,7 +27,7 @@ const write = {
   percent: (v, digits = 1) => {
     if (missing(v)) return "–";
     const away = 100 * Math.min(Math.abs(v), Math.abs(1 - Math.abs(v)));
-    const seen = away < 1e-6 ? digits : Math.max(digits, Math.floor(1 - Math.log10(2 * away)));
+    const seen = away < 1e-6 ? digits : Math.max(digits, Math.floor(1 - Math.log10(1.9 * away)));
     return minus((v * 100).toFixed(seen)) + " %";
   },
   money: (v) => {

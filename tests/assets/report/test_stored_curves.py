@@ -16,7 +16,7 @@ from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import NO_STOP, WHY, why_null
 from kobe_assets.report.analysis.tries import Tries, figures_know_all_tries, tries_on_record
 from kobe_assets.report.analysis.verdict import context_of
-from kobe_assets.research.overfitting import sqn
+from kobe_assets.research.overfitting import min_track_record_length, moments, psr, sharpe_interval, sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
 from kobe_jobs.research_run.stale import bring_up_to_date
@@ -62,6 +62,29 @@ def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(
     for book in books:
         shown = sqn(book.trades["pnl"].to_numpy(float), book.trades["risk"].to_numpy(float))
         assert book.figures["sqn"] == pytest.approx(shown, rel=1e-12)
+
+
+def test_what_is_told_of_a_book_follows_from_its_trades_and_days(books: list[StrategyResult]) -> None:
+    for book in books:
+        days, trades, told = book.curve, book.trades, book.figures
+        returns = days["daily_return"].to_numpy()
+        shape = moments(returns)
+        assert shape is not None
+        dollars = float((trades["shares"] * (trades["entry_price"] + trades["exit_price"])).sum())
+        needed = min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
+        expected = {
+            "trades": len(trades),
+            "avg_holding": trades["bars_held"].sum() / len(trades),
+            "net_pnl": 500.0 * (float(np.prod(1.0 + returns)) - 1.0),
+            "turnover": dollars / (2.0 * days["equity"].mean()) * 252 / len(returns),
+            "psr": psr(shape.sharpe, shape.n, shape.skew, shape.kurtosis),
+        }
+        assert {name: told[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+        assert told["min_trl_years"] == (None if needed is None else pytest.approx(needed / 252, rel=1e-9))
+        assert (told["sharpe_lo"], told["sharpe_hi"]) == sharpe_interval(returns)
+        grown = float(np.prod(1.0 + returns)) ** (252 / len(returns)) - 1.0
+        trained = book.evidence["trained_annual"]
+        assert told["wfe"] == (pytest.approx(grown / trained, rel=1e-9) if trained > 0 else None)
 
 
 def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[StrategyResult], settings: Settings) -> None:

@@ -29,6 +29,8 @@ MIN_COST_MULTIPLE = 2.0
 MAX_PERMUTATION_P = 0.05
 MAX_PARTICIPATION = 0.01
 TOP_TRADES = 5
+BOUNDS = {"under ": "more than ", "over ": "at most "}
+"""What is said of the distance to a bar, by what is said of a number that is only known to lie under or over another."""
 PARTICIPATION_QUANTILE = 0.95
 
 
@@ -128,6 +130,7 @@ def _result(gate: Gate, book: StrategyResult, measured: Measured) -> Result:
     if measured.passed:
         return Result(gate, "pass", shown, needs, measured.why, value, bar)
     far, short = distance(value, bar, gate.sign, gate.unit)
+    short = BOUNDS.get(measured.prefix, "") + short
     return Result(gate, "fail", shown, needs, measured.why, value, bar, far, short, remedy(gate.name, book, value, bar))
 
 
@@ -187,7 +190,12 @@ def _deflated(book: StrategyResult, _: Context) -> Measured:
 
 
 def _overfit(book: StrategyResult, _: Context) -> Measured:
-    return _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo"))
+    found, own = _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo")), book.evidence.get("pbo") or {}
+    if not found.passed or not own.get("without"):
+        return found
+    # What passes for a part of a portfolio has not passed for all of it.
+    why = f"a part was not measured, without two parameter sets that differ: {', '.join(own['without'])}"
+    return Measured(None, MAX_PBO, why=why)
 
 
 def _permutation(book: StrategyResult, _: Context) -> Measured:
@@ -284,7 +292,7 @@ GATES = (
         "probability",
         "≤",
         f"at most {MAX_PBO:g}",
-        "Choosing parameters by their past must do better than a coin.",
+        "Parameters chosen by their past must do no worse than the toss of a coin.",
         "its parameters were fitted to the past",
         metrics_glossary.BBLZ17,
         _overfit,

@@ -203,7 +203,8 @@ _ALL = (
         "Overfitting probability",
         "probability",
         LUCK,
-        "How often the parameter set that was best in one half of history was below the middle in the other (PBO).",
+        "How often the parameter set that was best in one half of history was not above the middle in the other (PBO); of a "
+        "portfolio, the worst of its strategies'.",
         "share of ln(ω / (1−ω)) ≤ 0 over all halvings of 16 blocks (CSCV)",
         BBLZ17,
     ),
@@ -305,7 +306,14 @@ def show_difference(more: float, less: float, unit: str) -> str:
     """`more` − `less` as a person reads it who has both shown: of the digits that are seen, where these tell them apart."""
     seen = _as_seen(more, unit) - _as_seen(less, unit)
     # Numbers that look alike still differ: by what is not seen.
-    return show(seen if abs(seen) > 1e-12 else more - less, unit)
+    return show_amount(seen if abs(seen) > 1e-12 else more - less, unit)
+
+
+def show_amount(value: float, unit: str) -> str:
+    """`value`, 0 or more, as a person reads it: of one that would read as 0, what it is below."""
+    text = show(value, unit)
+    is_seen = value == 0 or not math.isfinite(value) or any(digit in text for digit in "123456789")
+    return text if is_seen else "<" + re.sub(r"0(?=\D*$)", "1", text)
 
 
 def _as_seen(value: float, unit: str) -> float:
@@ -345,10 +353,12 @@ def _percent(value: float) -> str:
     share = value * 100.0
     if abs(share) >= 1000:
         return f"{share:,.0f} %"
-    if abs(share) >= 1 or share == 0:
+    away = abs(100.0 - abs(share))
+    small = away if away < 0.05 else abs(share)
+    if small >= 1 or small < 1e-12:
         return f"{share:.1f} %"
-    # Two digits that count, however small, and never an exponent.
-    digits = min(12, 1 - math.floor(math.log10(abs(share))))
+    # Two digits that count, however near to nothing or to all, and never an exponent.
+    digits = min(12, 1 - math.floor(math.log10(small)))
     return f"{share:.{digits}f} %"
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from kobe_assets.report.analysis.flow import capacity
-from kobe_assets.report.analysis.metrics_glossary import show, show_difference
+from kobe_assets.report.analysis.metrics_glossary import show, show_amount, show_difference
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.overfitting import NORMAL, moments
@@ -16,6 +16,7 @@ Remedy = Callable[[StrategyResult, float, float], str]
 STEPS = 60
 FARTHEST_SHARPE = 20.0
 """A year: beyond it no bar is looked for."""
+ROUNDING = 1e-9
 FIVE = 5
 """The best trades whose share the gate `not_a_few` judges."""
 
@@ -58,19 +59,22 @@ def _profit(book: StrategyResult, _: float, bar: float) -> str:
     short = bar - earned
     if short <= 0:
         return f"Its trades earned {show(earned, 'money')} in windows of equal cash; chained, the losing windows weighed more."
-    return f"Each of its {trades:,} trades would have to earn {show(short / trades, 'cents')} more after costs."
+    each = f"Each of its {trades:,} trades" if trades > 1 else "Its only trade"
+    return f"{each} would have to earn {show_amount(short / trades, 'cents')} more after costs."
 
 
 def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
     if value > 0 and bar > 0:
-        less = 100 - 100 * value / bar
-        return f"The same profit with {less:.0f} % less swing, or {bar / value:.1f} times the profit with as much."
+        less, more = (show(share, "percent") for share in (1 - value / bar, bar / value - 1))
+        return f"The same profit with {less} less swing, or {more} more profit with as much."
     return f"A Sharpe ratio of {show(bar, 'ratio')}: more profit for its swings than holding the same stocks."
 
 
-def _survives_costs(_: StrategyResult, value: float, bar: float) -> str:
+def _survives_costs(book: StrategyResult, value: float, bar: float) -> str:
     more = show_difference(bar, value, "bps")
-    return f"A fill would have to earn {more} more: fewer trades with larger moves, or cheaper fills."
+    # Without a break-even cost the number is the cheapest tried, at which it loses, or the dearest, at which it gains.
+    bound = "" if book.figure("break_even_bps") is not None else "more than " if value <= 0 else "up to "
+    return f"A fill would have to earn {bound}{more} more: fewer trades with larger moves, or cheaper fills."
 
 
 def _low_end(book: StrategyResult, value: float, bar: float) -> str:
@@ -79,8 +83,8 @@ def _low_end(book: StrategyResult, value: float, bar: float) -> str:
         return "Its Sharpe ratio would have to be above 0 first; then the longer the history, the narrower the range."
     years = book.years * ((ratio - value) / (ratio - bar)) ** 2
     return (
-        f"A Sharpe ratio of about {show(ratio + bar - value, 'ratio')}, or some {show(years, 'years')} of unseen sessions "
-        f"instead of {show(book.years, 'years')}."
+        f"A Sharpe ratio of {_instead('about ', ratio + bar - value, ratio, 'ratio')}, "
+        f"or {_instead('some ', years, book.years, 'years')} of unseen sessions."
     )
 
 
@@ -89,19 +93,21 @@ def _deflated(book: StrategyResult, _: float, bar: float) -> str:
     after = f" after {show(tries, 'count')} tries" if tries is not None else ""
     if needed is None or ratio is None:
         return f"A far higher Sharpe ratio{after}, or a longer history."
-    return f"A Sharpe ratio of about {show(needed, 'ratio')} instead of {show(ratio, 'ratio')}{after}, or a longer history."
+    return f"A Sharpe ratio of {_instead('about ', needed, ratio, 'ratio')}{after}, or a longer history."
 
 
 def _overfit(_: StrategyResult, value: float, bar: float) -> str:
+    # Down, so that what is not enough never reads as the bar.
+    above = math.floor(1000 * (1 - value) + ROUNDING) / 10
     return (
         f"What was best in one half of history would have to be above the middle in the other in {100 * (1 - bar):.0f} % of "
-        f"halvings, not {100 * (1 - value):.0f} %: fewer parameters, or values farther apart."
+        f"halvings, not {above:.1f} %: fewer parameters, or values farther apart."
     )
 
 
 def _permutation(book: StrategyResult, value: float, bar: float) -> str:
     runs = int((book.evidence.get("permutation") or {}).get("permutations", 0))
-    allowed, as_good = math.floor(bar * (runs + 1) + 1e-9) - 1, round(value * (runs + 1)) - 1
+    allowed, as_good = math.floor(bar * (runs + 1) + ROUNDING) - 1, round(value * (runs + 1)) - 1
     if allowed < 0:
         return f"{runs} drawn runs cannot show it: set report.permutations to {math.ceil(1 / bar) - 1} or more."
     return f"At most {allowed} of {runs} drawn runs may do as well, and {as_good} did: entries would have to beat chance."
@@ -128,9 +134,15 @@ def _liquid(book: StrategyResult, _: float, __: float) -> str:
     if room is None:
         return "Smaller orders, or stocks that trade more."
     return (
-        f"Orders of at most {show(room['order_at_target'], 'money')} instead of {show(room['order'], 'money')} "
+        f"Orders of {_instead('at most ', room['order_at_target'], room['order'], 'money')} "
         "([sizing]), or stocks that trade more (universe.min_adv_usd)."
     )
+
+
+def _instead(about: str, wanted: float, own: float, unit: str) -> str:
+    """What would be enough instead of what the book has; in words where the two read alike."""
+    text, seen = show(wanted, unit), show(own, unit)
+    return f"{about}{text} instead of {seen}" if text != seen else f"a little {'above' if wanted > own else 'below'} {seen}"
 
 
 REMEDIES: dict[str, Remedy] = {

@@ -58,7 +58,7 @@ WHY = {
     "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session, or an equity that is not above 0 on average",
-    "permutation_p": "no trade, no Sharpe ratio, no other stock to draw, or report.permutations is 0",
+    "permutation_p": "no trade, no Sharpe ratio, no drawn run that came out otherwise, or report.permutations is 0",
     "avg_holding": "no trade",
 }
 
@@ -101,7 +101,7 @@ def compute_evidence(
         for key in (key for key in asked if key[0] == name):
             evidence[key].update(fitted)
     for key in (key for key in asked if key[0] == BOOK):
-        evidence[key].update(_worst_pbo([evidence[name, key[1]] for name in settings.portfolio.strategies]))
+        evidence[key].update(_worst_pbo({name: evidence[name, key[1]] for name in settings.portfolio.strategies}))
     earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
     trades = read_trades(warehouse, settings) if trades is None else trades
     luck = luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile)
@@ -178,10 +178,14 @@ def _fitted(panel: Panel, returns: Floats, first: int, last: int) -> dict[str, A
     return {"in_sample": _by_day(panel, first, last, hindsight), **({"pbo": pbo} if pbo else {})}
 
 
-def _worst_pbo(of_strategies: list[dict[str, Any]]) -> dict[str, Any]:
-    """The PBO of a book: its parameters are those of its strategies, fitted as much as the worst of them."""
-    own = [evidence["pbo"] for evidence in of_strategies if "pbo" in evidence]
-    return {"pbo": max(own, key=lambda found: float(found["pbo"]))} if own else {}
+def _worst_pbo(of_strategies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The PBO of a book: its parameters are those of its strategies, fitted as much as the worst of them.
+
+    `without` names the strategies of which it could not be measured.
+    """
+    own = [evidence["pbo"] for evidence in of_strategies.values() if "pbo" in evidence]
+    without = [name for name, evidence in of_strategies.items() if "pbo" not in evidence]
+    return {"pbo": {**max(own, key=lambda found: float(found["pbo"])), "without": without}} if own else {}
 
 
 def _held(

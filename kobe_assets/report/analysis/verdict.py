@@ -162,9 +162,10 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
     first, last = (str(day)[:10] for day in (book.curve["session"].iloc[0], book.curve["session"].iloc[-1]))
     end = float(book.curve["growth"].iloc[-1]) * initial_cash
     trades = "trade" if len(book.trades) == 1 else "trades"
+    unit = "cents" if show(end, "money") == show(initial_cash, "money") else "money"
     text = (
         f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it turned "
-        f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} {trades}."
+        f"{show(initial_cash, 'money')} into {show(end, unit)} after costs, in {len(book.trades):,} {trades}."
     )
     if book.trades.empty:
         text = (
@@ -204,14 +205,15 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     if selected < FEW_STOCKS:
         stand = "stock stands" if selected == 1 else "stocks stand"
         found.append(f"Only {selected} {stand} behind this: too few to speak of the market.")
-    at_work = book.figure("exposure")
-    if at_work is not None and 1 - at_work > MUCH_IDLE:
-        idle = show(1 - at_work, "percent")
-        found.append(f"On an average day {idle} of the account lay idle and earned nothing, so growth a year looks small.")
+    at_work, ruin = book.figure("exposure"), describe_ruin(book)
+    # What was lost does not lie idle.
+    if at_work is not None and 1 - at_work > MUCH_IDLE and not ruin:
+        idle, what = show(1 - at_work, "percent"), "growth" if (book.figure("net_pnl") or 0.0) >= 0 else "a loss"
+        found.append(f"On an average day {idle} of the account lay idle and earned nothing, so {what} a year looks small.")
     refused = most_refused([book], inputs.settings)
     if refused:
         found.append(as_sentence(refused))
-    found += describe_ruin(book) + describe_cuts(book)
+    found += ruin + describe_cuts(book)
     failed = (check for check in checks(inputs) if check.state != "pass")
     found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
     return [*found, *_unpaid(inputs), LEFT_OUT]

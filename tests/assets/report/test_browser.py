@@ -28,6 +28,7 @@ CHARTS = (
 )  # fmt: skip
 
 
+STATIC = Path(packed_data_module.__file__).with_name("static")
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
@@ -215,6 +216,15 @@ def test_a_trade_shows_the_indicators_its_strategy_reads_with_the_levels_of_its_
         )
         wide.page.keyboard.press("Escape")
     assert wide.complaints == []
+
+
+def test_a_share_that_is_nearly_nothing_or_all_is_not_written_as_it(browser: Browser) -> None:
+    page = browser.new_page()
+    page.add_script_tag(path=STATIC / "basics.js")
+    shares = [[299 / 300, 0], [1 / 300, 0], [0.995, 0], [0.9996, 1], [-0.99996, 1], [0.0004, 1], [0.123, 1], [1, 1], [0, 0]]
+    written = page.evaluate("shares => shares.map(([share, digits]) => write.percent(share, digits))", shares)
+    page.close()
+    assert written == ["99.7 %", "0.3 %", "99.5 %", "99.96 %", "−99.996 %", "0.04 %", "12.3 %", "100.0 %", "0 %"]
 
 
 def test_tables_sort_by_number_and_back_with_mouse_and_key(wide: Watched) -> None:

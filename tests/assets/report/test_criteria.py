@@ -85,6 +85,7 @@ def test_ruin_is_told_with_the_number_of_its_windows(book: StrategyResult, input
         curve = book.curve.assign(equity=np.where(book.curve["fold"] <= 2, left, book.curve["equity"]))
         text = " ".join(caveats(dataclasses.replace(book, curve=curve), inputs))
         assert f"In 2 of {folds} test windows the account was ruined: {words}, every position" in text
+        assert "lay idle" not in " ".join(caveats(with_figures(dataclasses.replace(book, curve=curve), exposure=0.0), inputs))
 
 
 def test_a_chain_that_is_at_0_stays_there_in_every_figure() -> None:
@@ -138,6 +139,21 @@ def test_a_bar_is_decided_to_the_last_digit(
     states = [state(with_figures(book, **{figure: value}), context, gate) for value in (within, bar, beyond)]
     assert states == ["pass", at_bar, "fail"]
     assert state(with_figures(book, **{figure: None}), context, gate) == "unknown"
+
+
+def test_a_portfolio_of_which_a_part_was_not_measured_is_not_said_to_be_unfitted(
+    book: StrategyResult, context: Context
+) -> None:
+    def gate(pbo: float, without: list[str]) -> tuple[str, str]:
+        part = dataclasses.replace(
+            with_figures(book, pbo=pbo), evidence={**book.evidence, "pbo": {"pbo": pbo, "without": without}}
+        )
+        return next((result.state, result.why) for result in judge(part, context) if result.gate.name == "overfit")
+
+    assert gate(0.1, []) == ("pass", "")
+    why = "a part was not measured, without two parameter sets that differ: dips, fade"
+    assert gate(0.1, ["dips", "fade"]) == ("unknown", why)
+    assert gate(0.6, ["dips"])[0] == "fail"
 
 
 def test_a_book_is_as_long_as_it_needs_and_as_good_as_holding_to_the_last_digit(book: StrategyResult, context: Context) -> None:
@@ -203,12 +219,16 @@ def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book:
     result = next(result for result in judge(steady, context) if result.gate.name == "survives_costs")
     assert (result.state, result.value) == ("pass", "over 40.0 bps")
     few = dataclasses.replace(steady, evidence={"cost_sensitivity": points[:2]})
-    assert state(few, context, "survives_costs") == "fail"
+    nearly = next(result for result in judge(few, context) if result.gate.name == "survives_costs")
+    assert (nearly.state, nearly.value, nearly.short) == ("fail", "over 5.0 bps", "at most 5.0 bps short")
+    assert nearly.change.startswith("A fill would have to earn up to 5.0 bps more:")
     mixed = [{"bps": point["bps"], "sharpe": (-1.0) ** k} for k, point in enumerate(points)]
     assert state(dataclasses.replace(steady, evidence={"cost_sensitivity": mixed}), context, "survives_costs") == "unknown"
     losing = [{"bps": point["bps"], "sharpe": -1.0} for point in points]
     hopeless = dataclasses.replace(steady, evidence={"cost_sensitivity": losing})
-    assert state(hopeless, context, "survives_costs") == "fail"
+    failed = next(result for result in judge(hopeless, context) if result.gate.name == "survives_costs")
+    assert (failed.state, failed.value, failed.short) == ("fail", "under 0.0 bps", "more than 10.0 bps short")
+    assert failed.change.startswith("A fill would have to earn more than 10.0 bps more:")
 
 
 def test_the_benchmark_is_judged_on_exactly_the_books_sessions(book: StrategyResult, inputs: ReportInputs) -> None:
@@ -330,6 +350,8 @@ def test_the_story_is_told_in_dollars(book: StrategyResult, inputs: ReportInputs
     assert f"in {len(book.trades):,} trades" in text
     assert "and held, would have made it" in text
     assert "and held" not in story(book, None, 1000.0)
+    still = dataclasses.replace(book, curve=book.curve.assign(growth=1.0000004))
+    assert "it turned $100,000 into $100,000.04 after costs" in story(still, None, 100_000.0)
 
 
 @pytest.mark.parametrize(("file", "words"), [(None, 'name says "common stock"'), (Path("my.csv"), "the symbols of my.csv")])
@@ -345,6 +367,9 @@ def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: StrategyResul
     assert any("companies that failed are missing" in text for text in texts)
     assert any("Only 8 stocks" in text for text in texts)
     assert any("97.0 % of the account lay idle" in text for text in texts)
+    assert any("99.9987 % of the account lay idle" in text for text in caveats(with_figures(book, exposure=1.3e-5), inputs))
+    lost = caveats(with_figures(book, exposure=0.03, net_pnl=-1.0), inputs)
+    assert any("earned nothing, so a loss a year looks small" in text for text in lost)
     settings = inputs.settings.model_copy(update={"universe": UniverseSettings(membership="point_in_time")})
     lasting = dataclasses.replace(inputs, settings=settings)
     assert any("ever stopped trading: companies that failed are missing" in text for text in caveats(book, lasting))

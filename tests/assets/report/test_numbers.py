@@ -209,6 +209,8 @@ def test_a_crisis_is_judged_from_its_own_first_session(books: list[StrategyResul
     [
         (None, "ratio", "–"), (float("nan"), "ratio", "–"),
         (-0.256, "percent", "−25.6 %"), (0.0000045, "percent", "0.00045 %"),
+        (0.9995, "percent", "99.950 %"), (0.9999955, "percent", "99.99955 %"), (-0.9999, "percent", "−99.990 %"),
+        (1.0, "percent", "100.0 %"), (1.0 - 2e-16, "percent", "100.0 %"), (0.999, "percent", "99.9 %"),
         (1234.5, "money", "$1,234"), (-3.456, "money", "−$3.46"), (-0.001, "cents", "$0.00"),
         (1234.5, "gain", "+$1,234.50"), (-3.456, "gain", "−$3.46"), (0.001, "gain", "$0.00"), (-0.001, "gain", "$0.00"),
         (0.99999, "probability", ">0.999"),

@@ -68,6 +68,10 @@ def test_distance_is_above_zero_on_the_wrong_side(value: float, bar: float, sign
         (1234.4, 1300.6, "≥", "money", "$67.00 short"),
         (0.9499999, 0.95, "≥", "probability", "<0.001 short"),
         (0.0002, 0.05, "≥", "probability", "0.050 short"),
+        (0.6384, 0.6391, "≥", "ratio", "<0.01 short"),
+        (-0.003, 0.0, ">", "money", "<$0.01 short"),
+        (4.6901, 4.7099, "≥", "years", "<0.1 years short"),
+        (0.0, 0.0, ">", "money", "$0.00 short"),
     ],
 )
 def test_a_distance_is_that_of_the_numbers_beside_it(value: float, bar: float, sign: str, unit: str, text: str) -> None:
@@ -92,6 +96,8 @@ def test_profit_is_short_by_so_much_a_trade(book: StrategyResult) -> None:
     # The chained profit is not the sum of trades that each window made from the same cash.
     assert remedy("profit", dataclasses.replace(book, trades=trades), -30.0, 0.0).startswith("Each of its 50 trades")
     assert "$2.00 more" in remedy("profit", dataclasses.replace(book, trades=trades), -30.0, 0.0)
+    one = dataclasses.replace(book, trades=trades.head(1))
+    assert remedy("profit", one, -30.0, 0.0) == "Its only trade would have to earn $2.00 more after costs."
     won = dataclasses.replace(book, trades=trades.assign(pnl=1.0))
     assert remedy("profit", won, -30.0, 0.0).startswith("Its trades earned $50.00 in windows of equal cash")
     assert remedy("profit", dataclasses.replace(book, trades=trades.iloc[:0]), 0.0, 0.0) == "It would have to trade."
@@ -120,10 +126,24 @@ def test_a_book_of_five_trades_has_no_others_that_could_earn_more(book: Strategy
 
 def test_a_range_narrows_with_the_square_root_of_the_years(book: StrategyResult) -> None:
     known = dataclasses.replace(book, figures={**book.figures, "sharpe": 1.0})
-    needed = f"{4 * book.years:.1f} years of unseen sessions instead of {book.years:.1f} years."
-    assert remedy("low_end", known, -1.0, 0.0) == f"A Sharpe ratio of about 2.00, or some {needed}"
+    needed = f"{4 * book.years:.1f} years instead of {book.years:.1f} years of unseen sessions."
+    assert remedy("low_end", known, -1.0, 0.0) == f"A Sharpe ratio of about 2.00 instead of 1.00, or some {needed}"
 
 
 def test_one_trade_that_is_missing_is_one_trade(book: StrategyResult) -> None:
     assert remedy("enough_trades", book, 99.0, 100.0).startswith("1 more trade: ")
     assert remedy("enough_trades", book, 98.0, 100.0).startswith("2 more trades: ")
+
+
+def test_what_is_nearly_enough_is_never_called_enough(book: StrategyResult) -> None:
+    near = remedy("beats_holding", book, 0.6384, 0.6391)
+    assert near == "The same profit with 0.11 % less swing, or 0.11 % more profit with as much."
+    far = remedy("beats_holding", book, 0.28, 0.64)
+    assert far == "The same profit with 56.2 % less swing, or 128.6 % more profit with as much."
+    assert "in 50 % of halvings, not 49.9 %:" in remedy("overfit", book, 6436 / 12870, 0.5)
+    assert "in 50 % of halvings, not 40.0 %:" in remedy("overfit", book, 0.6, 0.5)
+    known = dataclasses.replace(book, figures={**book.figures, "sharpe": 1.0})
+    nearly = remedy("low_end", known, -0.0001, 0.0)
+    assert nearly == f"A Sharpe ratio of a little above 1.00, or a little above {book.years:.1f} years of unseen sessions."
+    cheap = dataclasses.replace(book, trades=book.trades.head(10).assign(pnl=-0.001))
+    assert remedy("profit", cheap, -0.01, 0.0) == "Each of its 10 trades would have to earn <$0.01 more after costs."

@@ -11,10 +11,12 @@ import pytest
 
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.report.analysis.criteria import judge
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import NO_STOP, WHY, why_null
 from kobe_assets.report.analysis.tries import Tries, figures_know_all_tries, tries_on_record
-from kobe_assets.research.overfitting import sqn
+from kobe_assets.report.analysis.verdict import context_of
+from kobe_assets.research.overfitting import min_track_record_length, moments, psr, sharpe_interval, sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
 from kobe_jobs.research_run.stale import bring_up_to_date
@@ -60,6 +62,29 @@ def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(
     for book in books:
         shown = sqn(book.trades["pnl"].to_numpy(float), book.trades["risk"].to_numpy(float))
         assert book.figures["sqn"] == pytest.approx(shown, rel=1e-12)
+
+
+def test_what_is_told_of_a_book_follows_from_its_trades_and_days(books: list[StrategyResult]) -> None:
+    for book in books:
+        days, trades, told = book.curve, book.trades, book.figures
+        returns = days["daily_return"].to_numpy()
+        shape = moments(returns)
+        assert shape is not None
+        dollars = float((trades["shares"] * (trades["entry_price"] + trades["exit_price"])).sum())
+        needed = min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
+        expected = {
+            "trades": len(trades),
+            "avg_holding": trades["bars_held"].sum() / len(trades),
+            "net_pnl": 500.0 * (float(np.prod(1.0 + returns)) - 1.0),
+            "turnover": dollars / (2.0 * days["equity"].mean()) * 252 / len(returns),
+            "psr": psr(shape.sharpe, shape.n, shape.skew, shape.kurtosis),
+        }
+        assert {name: told[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+        assert told["min_trl_years"] == (None if needed is None else pytest.approx(needed / 252, rel=1e-9))
+        assert (told["sharpe_lo"], told["sharpe_hi"]) == sharpe_interval(returns)
+        grown = float(np.prod(1.0 + returns)) ** (252 / len(returns)) - 1.0
+        trained = book.evidence["trained_annual"]
+        assert told["wfe"] == (pytest.approx(grown / trained, rel=1e-9) if trained > 0 else None)
 
 
 def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[StrategyResult], settings: Settings) -> None:
@@ -178,3 +203,26 @@ def test_a_strategy_without_a_stop_has_no_system_quality_for_that_reason_and_no_
 
     assert of(np.nan, np.nan, np.nan) == NO_STOP
     assert of() == of(1.0) == of(1.0, 1.0) == WHY["sqn"]
+
+
+def test_a_portfolio_names_the_strategies_of_which_overfitting_could_not_be_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    together = {
+        "PORTFOLIO__STRATEGIES": '{"rsi2": 0.5, "ibs": 0.5}',
+        "WALK_FORWARD__STRATEGIES": '["rsi2", "ibs"]',
+        "WALK_FORWARD__GRID": '{"ibs": {"ibs_entry": [0.2]}}',
+    }
+    for name, value in {**SETTINGS, **together}.items():
+        monkeypatch.setenv(f"KOBE_{name}", value)
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    settings = load_settings()
+    bring_up_to_date(settings)
+    inputs = read_inputs(Warehouse(), settings)
+    found = {book.strategy: book for book in books_of(inputs)}
+    assert found["ibs"].figures["pbo"] is None
+    assert found["portfolio"].figures["pbo"] == found["rsi2"].figures["pbo"]
+    assert found["portfolio"].evidence["pbo"]["without"] == ["ibs"]
+    states = {key: {r.gate.name: r.state for r in judge(book, context_of(inputs))}["overfit"] for key, book in found.items()}
+    assert states["ibs"] == "unknown"
+    assert states["portfolio"] != "pass"

@@ -221,6 +221,11 @@ def test_equal_trials_share_their_mean_rank_and_idle_ones_have_sharpe_0() -> Non
     beaten = probability_of_overfitting(idle, 4)
     assert beaten is not None
     np.testing.assert_allclose(beaten.logits, math.log(2.0))
+    # A trial that gains much in one half and a third of its swing in the other beats it in both.
+    gaining = noise(5, 64, 1) + np.repeat([0.02, 0.003], 32)[:, None]
+    beating = probability_of_overfitting(np.hstack([np.zeros((64, 1)), gaining]), 4)
+    assert beating is not None
+    np.testing.assert_allclose(beating.logits, math.log(2.0))
 
 
 @pytest.mark.parametrize("returns", [noise(1, 100, 1), np.tile(noise(1, 100, 1), 4), noise(1, 31, 5), np.zeros((100, 5))])

@@ -23,7 +23,13 @@ const write = {
   count: (v) => (missing(v) ? "–" : v.toLocaleString("en-US")),
   ratio: (v) => (missing(v) ? "–" : minus(v.toFixed(2))),
   r: (v) => (missing(v) ? "–" : minus((v > 0 ? "+" : "") + v.toFixed(2)) + " R"),
-  percent: (v, digits = 1) => (missing(v) ? "–" : minus((v * 100).toFixed(digits)) + " %"),
+  // What is not quite nothing or all never reads as it.
+  percent: (v, digits = 1) => {
+    if (missing(v)) return "–";
+    const away = 100 * Math.min(Math.abs(v), Math.abs(1 - Math.abs(v)));
+    const seen = away < 1e-6 ? digits : Math.max(digits, Math.floor(1 - Math.log10(1.9 * away)));
+    return minus((v * 100).toFixed(seen)) + " %";
+  },
   money: (v) => {
     if (missing(v)) return "–";
     const digits = Math.abs(v) >= 1000 ? 0 : 2;

@@ -56,7 +56,7 @@ def accept_differences(
     """
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
-    coming = frozenset[str]() if warehouse is None else _recover(context, warehouse, reason)
+    coming = frozenset[str]() if warehouse is None else _recover(context, warehouse, found, reason)
     _settle_odd_orders(context, found, reason)
     _end_heirs(context, found)
     now = compare(context)
@@ -76,10 +76,11 @@ def accept_differences(
     return rest
 
 
-def _recover(context: SessionContext, warehouse: Warehouse, reason: str) -> frozenset[str]:
+def _recover(context: SessionContext, warehouse: Warehouse, found: Reconciliation, reason: str) -> frozenset[str]:
     """Recover lost orders; the symbols of those that signals not stored yet may name. What is left of the others is noted."""
     lost = recover_lost_orders(context, warehouse, reason)
-    left = shares_left(lost)
+    there = {row.symbol: row.qty for row in found.positions}
+    left = {symbol: qty for symbol, qty in shares_left(lost).items() if qty * there.get(symbol, Decimal(0)) > 0}
     coming = frozenset(order.symbol for order in lacking_signals(warehouse, lost)) & left.keys()
     for symbol, qty in sorted(left.items()):
         held = f"orders of Kobe's that this ledger has lost left {qty.normalize():f} shares of {symbol}"

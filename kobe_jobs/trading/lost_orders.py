@@ -151,12 +151,12 @@ def _time_in_force(context: SessionContext, order: BrokerOrder) -> TimeInForce:
 
 
 def _recover(context: SessionContext, lost: Lost, reason: str) -> None:
+    at = FillTimes(context).of(lost.order, lost.order_plan) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
     with context.ledger.write() as write:
+        # At once: an order that is written down and not settled is neither lost nor looked up by the next try.
         order = book.plan(write, lost.order_plan)
         write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (order.client_order_id,))
         write.audit("taken_back", order=order.client_order_id, symbol=order.symbol, leg=order.tag, reason=reason)
-    at = FillTimes(context).of(lost.order, order) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
-    with context.ledger.write() as write:
         settle(write, order.client_order_id, lost.order, at)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from kobe_jobs.trading import lost_orders
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.session import trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.warehouse.store import Warehouse
@@ -67,3 +69,22 @@ def test_shares_of_lost_orders_that_no_signal_explains_are_noted_in_words(restor
     assert rest == []
     assert str(context.notes).count("which no stored signal explains: they count as yours") == 5
     assert open_positions(restored.ledger, ACCOUNT) == []
+
+
+def test_a_kill_in_the_middle_of_an_accept_leaves_no_order_lost_for_good(
+    restored: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_signals(restored.warehouse, market.FIRST_SIGNALS)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lost_orders, "settle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            accepted(restored)
+    embedded.advance_to(market.EXIT_DAY, "open")
+    assert accepted(restored)[1] == []
+    there = {row["symbol"]: row["qty"] for row in embedded.book.state.positions()}
+    assert there
+    assert {held.symbol: held.qty for held in open_positions(restored.ledger, ACCOUNT)} == there

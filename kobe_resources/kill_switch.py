@@ -100,18 +100,35 @@ class KillSwitch:
             return False
         return self.status().is_on
 
-    def turn_off(self) -> None:
-        """Let orders pass again; harmless where the switch is off."""
+    def turn_off(self, seen: KillStatus | None = None) -> None:
+        """Let orders pass again; harmless where the switch is off.
+
+        seen: what is turned off. A switch that was turned on after it was read stays on, and KillSwitchOn is raised.
+        """
         if not os.path.lexists(self.path):
             # A disk that is read-only refuses to remove what is not there.
             return
+        # One step takes the file away; only then is it sure which one it was.
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.off")
         try:
-            self.path.unlink(missing_ok=True)
+            self.path.rename(aside)
+            try:
+                newer = KillSwitch(aside).status()
+                if seen is None or newer == seen:
+                    aside.unlink()
+            finally:
+                if os.path.lexists(aside):
+                    aside.rename(self.path)
             sync_folder(self.path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
             raise KillSwitchStuck(f"{self.path} cannot be removed ({error.strerror})", "remove it by hand") from error
+        if seen is not None and newer != seen:
+            raise KillSwitchOn(
+                f"the kill switch was turned on meanwhile ({newer.reason})",
+                "`kobe kill off` again when that is gone, too",
+            )
 
 
 def _who() -> str:

@@ -23,6 +23,7 @@ from kobe_resources.runtime.sql_files import read_sql
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
 """A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
+NO_SHARE = Decimal(0)
 ONE_TICK = Decimal("0.0100001")
 PROTECTED = "every position has its stop, every stop its position"
 LIFTED = "stop_lifted"
@@ -60,7 +61,7 @@ class AtBroker:
         """Whether an order rests that takes all shares of a position out at the next opening auction."""
         side = "sell" if held.side == "long" else "buy"
         resting = [o for o in self.orders if (o.symbol, o.side, o.time_in_force) == (held.symbol, side, "opg")]
-        return len(resting) == 1 and not resting[0].is_terminal and is_same_qty(rest_of(resting[0]), held.qty)
+        return len(resting) == 1 and not resting[0].is_terminal and _closes_whole(resting[0], held.qty, held.split_fraction)
 
     def is_stop(self, order: BrokerOrder) -> bool:
         """Whether it is a stop of a stock, and none of a person's."""
@@ -71,13 +72,13 @@ class AtBroker:
         """Whether the broker holds exactly the shares that the ledger does."""
         return is_same_qty(self.qty(held.symbol), held.signed_qty)
 
-    def protects(self, symbol: str) -> bool:
-        """Whether there is one stop, in force, for all shares of a symbol."""
+    def protects(self, symbol: str, fraction: Decimal = NO_SHARE) -> bool:
+        """Whether there is one stop, in force, for all shares of a symbol, or all but a fraction that a split left."""
         qty, stops = self.qty(symbol), self.stops(symbol)
         if len(stops) != 1:
             return False
         leaves = "sell" if qty > 0 else "buy"
-        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same_qty(rest_of(stops[0]), abs(qty))
+        return stops[0].side == leaves and stops[0].status in PROTECTING and _closes_whole(stops[0], abs(qty), fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,14 @@ def find_gaps(ledger: OrderLedger, held: Iterable[Position], there: AtBroker) ->
 
 
 def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
-    """Whether the broker shows this position with its stop: its shares, at its price.
+    """Whether the broker shows this position with its stop: its shares, at its price. A fraction of a share that a split left
+    may be without, because a broker that trades whole ones takes no stop for it.
 
     One that leaves in the coming auction needs none: stops do not trigger before it.
     """
     if there.holds(held) and there.leaves_in_auction(held):
         return True
-    if not there.holds(held) or not there.protects(held.symbol):
+    if not there.holds(held) or not there.protects(held.symbol, held.split_fraction):
         return False
     order = there.stops(held.symbol)[0]
     ours = book.find(ledger, order.client_order_id)
@@ -269,6 +271,12 @@ def is_at_price(order: BrokerOrder, held: Position) -> bool:
 def rest_of(order: BrokerOrder) -> Decimal:
     """Shares of an order that are not filled."""
     return order.qty - order.filled_qty
+
+
+def _closes_whole(order: BrokerOrder, qty: Decimal, fraction: Decimal) -> bool:
+    """Whether what is left of an order is for `qty` shares, or for the whole ones of them."""
+    whole = qty - fraction
+    return is_same_qty(rest_of(order), qty) or (whole >= 1 and is_same_qty(rest_of(order), whole))
 
 
 def _closes(order: BrokerOrder, there: AtBroker) -> bool:

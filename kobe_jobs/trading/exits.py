@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve, send
+from kobe_jobs.trading.fractions import order_qty
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.splits_ahead import split_ahead
 from kobe_jobs.trading.stops import remove_stops, set_stop
@@ -53,7 +54,7 @@ def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Ledg
 
 def leave_in_auction(context: SessionContext, leaving: Iterable[Position], settle: Settle = resolve) -> list[LedgerOrder]:
     """Send a market order for the opening auction for each position, its stop lifted right before; the exit orders."""
-    positions = [held for held in leaving if not is_over(context, held, book.EXIT)]
+    positions = [held for held in leaving if order_qty(context, held) and not is_over(context, held, book.EXIT)]
     if not positions:
         return []
     context.check_may_send(is_entry=False)
@@ -83,7 +84,7 @@ def leave_positions(
 
     any_age: an old quote is good enough, because no newer one will come.
     """
-    positions = [held for held in leaving if not is_over(context, held, tag)]
+    positions = [held for held in leaving if order_qty(context, held) and not is_over(context, held, tag)]
     if not positions:
         return []
     context.check_may_send(is_entry=False)
@@ -236,8 +237,8 @@ def is_over(context: SessionContext, held: Position, tag: str) -> bool:
     if known is None or known.state is OrderState.PLANNED:
         return False
     # It goes out again as it was, or not at all: the first one may yet turn up.
-    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST and known.qty == held.qty
-    return not may_go_again
+    is_same = known.qty == order_qty(context, held)
+    return not (is_same and known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST)
 
 
 def _plan_exit(context: SessionContext, order_plan: OrderPlan) -> LedgerOrder:
@@ -270,6 +271,7 @@ def _exit_order(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if is_long else "buy", tag=tag, kind="market" if in_auction else "limit",
         time_in_force="opg" if in_auction else trading.time_in_force,
-        qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,
+        qty=order_qty(context, held), position_id=held.id,
+        limit_price=None if quote is None else exit_limit(quote, is_long, offset),
         reason=reason or held.flag or tag, decision=decision,
     )  # fmt: skip

@@ -5,7 +5,7 @@ A reverse split can leave less than one share, and with it nothing of the positi
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.equity import last_close
@@ -20,19 +20,19 @@ def settle_fractions(context: SessionContext) -> None:
 
     Some companies round a fraction up to a whole share instead; then the rest of it comes in, at the last close as well.
     """
-    odd = [held for held in open_positions(context.ledger, context.account) if _fraction_of(held)]
+    odd = [held for held in open_positions(context.ledger, context.account) if held.split_fraction]
     if not odd or not context.sends:
         return
     rows = context.broker.positions()
     there, unread = {row.symbol: row.qty for row in rows}, {row.symbol for row in rows if row.unread}
     for held in odd:
-        broker, fraction = there.get(held.symbol, Decimal(0)), _fraction_of(held)
+        broker, fraction = there.get(held.symbol, Decimal(0)), held.split_fraction
         if held.symbol in unread or not is_rounded(held, broker):
-            if _is_kept(context, held, broker):
+            if order_qty(context, held) < held.qty and is_same_qty(broker, held.signed_qty):
                 end = "sell" if held.side == "long" else "buy back"
                 context.note(
                     f"the broker keeps {fraction.normalize():f} of a share of {held.symbol} that its split left, for which it"
-                    f" takes no stop: {end} that part there, then `kobe reconcile --accept` with the reason"
+                    f" takes no stop and no exit of ours: {end} it there, then `kobe reconcile --accept` with the reason"
                 )
             continue
         price = Decimal(repr(last_close(context, held, context.signal_session)))
@@ -51,22 +51,15 @@ def is_rounded(held: Position, there: Decimal) -> bool:
 
     there: shares, signed.
     """
-    fraction = _fraction_of(held)
+    fraction = held.split_fraction
     if not fraction:
         return False
     signed = there if held.side == "long" else -there
     return any(abs(signed - whole) <= SAME_SHARES for whole in (held.qty - fraction, held.qty - fraction + 1))
 
 
-def _is_kept(context: SessionContext, held: Position, there: Decimal) -> bool:
-    """Whether a broker that trades whole shares for us still holds the fraction; the simulation's takes orders of fractions."""
-    trades_whole = context.limits.whole_shares and not context.ledger.disposable
-    return trades_whole and is_same_qty(there, held.signed_qty)
-
-
-def _fraction_of(held: Position) -> Decimal:
-    """What a split left beyond whole shares; 0 for a position that no split has touched."""
-    if held.split_factor == 1:
-        return Decimal(0)
-    fraction = held.qty - held.qty.to_integral_value(ROUND_DOWN)
-    return fraction if SAME_SHARES < fraction < 1 - SAME_SHARES else Decimal(0)
+def order_qty(context: SessionContext, held: Position) -> Decimal:
+    """Shares that an order may carry which closes a position: whole ones, where the broker trades no others for us; 0 for less
+    than one. The simulation's takes orders of fractions.
+    """
+    return held.qty - held.split_fraction if context.limits.whole_shares and not context.ledger.disposable else held.qty

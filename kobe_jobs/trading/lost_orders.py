@@ -6,7 +6,7 @@ An order is Kobe's where its id is the one that this ledger gives for a stored s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,9 +16,10 @@ from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_market_snapshot
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
+from kobe_resources import calendar
 from kobe_resources.broker.protocol import BrokerOrder, TimeInForce
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.order_ledger import LedgerOrder, OrderPlan, client_order_id
+from kobe_resources.order_ledger import OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
@@ -40,8 +41,8 @@ class Lost:
     order_plan: OrderPlan
 
 
-def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[LedgerOrder]:
-    """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those orders."""
+def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[BrokerOrder]:
+    """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those that stay lost."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     since = dt.date.fromisoformat(last["session"]) if last else context.session - LOOK_BACK
     listed = {
@@ -56,13 +57,33 @@ def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: s
     if not unknown:
         return []
     entries = [Lost(unknown[d.client_order_id], d) for d in _entry_plans(context, warehouse, unknown)]
-    taken = [_recover(context, lost, reason) for lost in entries]
+    for lost in entries:
+        _recover(context, lost, reason)
     # Exits and stops were decided after the splits that came before them.
     apply_splits(context)
     others = [Lost(unknown[d.client_order_id], d) for d in _closing_plans(context, unknown)]
     # Sales come before stops that rest: an exit is what took a stop away.
-    taken += [_recover(context, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
-    return taken
+    for lost in sorted(others, key=lambda lost: not lost.order.is_terminal):
+        _recover(context, lost, reason)
+    return [order for order in unknown.values() if book.find(context.ledger, order.client_order_id) is None]
+
+
+def shares_left(lost: Iterable[BrokerOrder]) -> dict[str, Decimal]:
+    """Shares by symbol that orders have bought and not sold again, negative where they sold short."""
+    left: dict[str, Decimal] = {}
+    for order in lost:
+        filled = order.filled_qty if order.side == "buy" else -order.filled_qty
+        left[order.symbol] = left.get(order.symbol, Decimal(0)) + filled
+    return {symbol: qty for symbol, qty in left.items() if qty}
+
+
+def lacking_signals(warehouse: Warehouse, lost: Iterable[BrokerOrder]) -> list[BrokerOrder]:
+    """The lost orders whose session of signals is not stored, so that `kobe report` may bring back what they were."""
+    computed = set()
+    if warehouse.rows("SELECT 1 FROM signals LIMIT 1"):
+        computed = {row[0] for row in warehouse.rows("SELECT DISTINCT session FROM indicators")}
+    times = [(order, order.submitted_at) for order in lost]
+    return [order for order, at in times if at is None or calendar.latest_complete_session(at) not in computed]
 
 
 def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
@@ -129,14 +150,14 @@ def _time_in_force(context: SessionContext, order: BrokerOrder) -> TimeInForce:
     return known.get(order.time_in_force, context.settings.trading.time_in_force)
 
 
-def _recover(context: SessionContext, lost: Lost, reason: str) -> LedgerOrder:
+def _recover(context: SessionContext, lost: Lost, reason: str) -> None:
+    at = FillTimes(context).of(lost.order, lost.order_plan) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
     with context.ledger.write() as write:
+        # At once: an order that is written down and not settled is neither lost nor looked up by the next try.
         order = book.plan(write, lost.order_plan)
         write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (order.client_order_id,))
         write.audit("taken_back", order=order.client_order_id, symbol=order.symbol, leg=order.tag, reason=reason)
-    at = FillTimes(context).of(lost.order, order) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
-    with context.ledger.write() as write:
-        return settle(write, order.client_order_id, lost.order, at)
+        settle(write, order.client_order_id, lost.order, at)
 
 
 def _sent_on(context: SessionContext, order: BrokerOrder) -> dt.date:

@@ -16,7 +16,7 @@ from kobe_resources.broker.pacing import urgent
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable, OrderStatus
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState
+from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderPlan, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.runtime.event_log import event_context, get_logger
@@ -139,7 +139,7 @@ class FillTimes:
         self._now: dt.datetime | None = None
         self._fills: dict[dt.date, list[BrokerFill]] = {}
 
-    def of(self, order: BrokerOrder, ours: LedgerOrder) -> dt.datetime:
+    def of(self, order: BrokerOrder, ours: LedgerOrder | OrderPlan) -> dt.datetime:
         """When the order last filled: an order that rests may have done so on another day than this."""
         if ours.time_in_force != "gtc" and ours.session == self._context.session:
             return self._clock()

@@ -15,6 +15,7 @@ from kobe_jobs.trading.bare_positions import AtBroker, ask_broker_state, find_ga
 from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext, polls
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_tag
+from kobe_jobs.trading.fractions import order_qty
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_jobs.trading.stops import (
@@ -237,6 +238,9 @@ class _Round:
             return True
         if any(order.state is not OrderState.PLANNED for order in living_stops(context, current)):
             return True
+        if not order_qty(context, current):
+            # What is left of a share takes no order; a note names it.
+            return False
         order = bound_by(context, current, there)
         if order is not None:
             context.note(

@@ -10,6 +10,7 @@ import re
 from kobe_jobs.trading.bare_positions import AtBroker, is_at_price, rest_of, stop_order_price
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
+from kobe_jobs.trading.fractions import order_qty
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus, Quote
@@ -26,7 +27,12 @@ BEYOND_THE_MARKET = re.compile(
 
 
 def set_stop(context: SessionContext, held: Position) -> None:
-    """Send the position's stop, planned now or waiting to be sent; a refusal is noted. Raises what `executor.send` raises."""
+    """Send the position's stop, planned now or waiting to be sent; a refusal is noted. Raises what `executor.send` raises.
+
+    For less than a share the broker takes none.
+    """
+    if not order_qty(context, held):
+        return
     waiting = [order for order in living_stops(context, held) if order.state is OrderState.PLANNED]
     for order in waiting or [_plan_stop(context, held)]:
         sent = send(context, order.client_order_id)
@@ -38,12 +44,12 @@ def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> 
     """Take away the position's stops that no longer fit it: splits and partial exits change shares and price."""
     for ours in living_stops(context, held):
         if ours.state is OrderState.PLANNED:
-            if ours.qty != held.qty or ours.stop_price != stop_order_price(held):
+            if ours.qty != order_qty(context, held) or ours.stop_price != stop_order_price(held):
                 remove_stop(context, ours)
             continue
         order = there.order(ours.client_order_id)
         # An order that is missing from the list or pending cancel is decided by a look-up.
-        fits = order is None or (is_same_qty(rest_of(order), held.qty) and is_at_price(order, held))
+        fits = order is None or (is_same_qty(rest_of(order), order_qty(context, held)) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
             remove_stop(context, ours)
 
@@ -134,13 +140,13 @@ def _plan_stop(context: SessionContext, held: Position) -> LedgerOrder:
     order_plan = OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if held.side == "long" else "buy", tag=tag, kind="stop",
-        time_in_force="day" if ends_with_close(context, held) else "gtc", qty=held.qty,
+        time_in_force="day" if ends_with_close(context, held) else "gtc", qty=order_qty(context, held),
         stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
         decision={"position": held.id, "stop_distance": str(held.stop_distance)},
     )  # fmt: skip
     with context.ledger.write() as write:
         last = today[-1] if today else None
-        fits = last is not None and (last.qty, last.stop_price) == (held.qty, order_plan.stop_price)
+        fits = last is not None and (last.qty, last.stop_price) == (order_plan.qty, order_plan.stop_price)
         if last is not None and last.state is OrderState.NOT_PLACED and fits:
             return book.retry(write, last.client_order_id)
         return book.plan(write, order_plan)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Literal
 
 from kobe_resources.broker.quotes import on_tick, stop_price
@@ -60,6 +60,14 @@ class Position:
     def signed_qty(self) -> Decimal:
         """Open shares, negative when short."""
         return self.qty if self.side == "long" else -self.qty
+
+    @property
+    def split_fraction(self) -> Decimal:
+        """Open shares that a split left beyond whole ones; 0 for a position that no split has touched."""
+        if self.split_factor == 1:
+            return ZERO
+        fraction = self.qty - self.qty.to_integral_value(ROUND_DOWN)
+        return fraction if SAME_SHARES < fraction < 1 - SAME_SHARES else ZERO
 
     @property
     def exit_price(self) -> Decimal | None:

@@ -73,6 +73,18 @@ def test_off_removes_a_dangling_link(switch: KillSwitch) -> None:
     assert not switch.status().is_on
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_switch_that_was_turned_on_after_the_look_stays_on(switch: KillSwitch, is_on: bool) -> None:
+    seen = switch.turn_on("one") if is_on else switch.status()
+    switch.turn_on("two")
+    with pytest.raises(KillSwitchOn, match=r"turned on meanwhile \(two\)"):
+        switch.turn_off(seen)
+    assert switch.status().reason == "two"
+    assert [path.name for path in switch.path.parent.iterdir()] == ["KILL_SWITCH"]
+    switch.turn_off(switch.status())
+    assert list(switch.path.parent.iterdir()) == []
+
+
 def test_a_switch_that_cannot_be_removed_says_so_and_stays_on(switch: KillSwitch) -> None:
     switch.path.mkdir()
     with pytest.raises(KillSwitchStuck, match="remove it by hand"):

@@ -69,7 +69,7 @@ def off() -> None:
 
     switch = KillSwitch()
     before = switch.status()
-    switch.turn_off()
+    switch.turn_off(before)
     after = switch.status()
     if after.is_on:
         raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")

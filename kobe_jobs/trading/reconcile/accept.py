@@ -6,14 +6,14 @@ Afterwards the stops are set, changed or removed, so that every position is prot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve
-from kobe_jobs.trading.lost_orders import recover_lost_orders
+from kobe_jobs.trading.lost_orders import lacking_signals, recover_lost_orders, shares_left
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile.compare import (
@@ -51,20 +51,19 @@ def accept_differences(
     Own orders that the ledger lost are recovered (with a warehouse, where the signals are). An order with another symbol or
     size at the broker, or that filled after its end, is booked as the broker has it; a renamed symbol is followed. A position
     takes the broker's shares: fewer leave at the last known stop price, more come in at the broker's average. Shares and open
-    orders without a position of ours are noted as the person's. A difference that is a split is refused, because the bars must
-    bring it. Raises CannotAccept on an empty reason.
+    orders without a position of ours are noted as the person's, but for those of lost orders that signals to come may name. A
+    difference that is a split is refused, because the bars must bring it. Raises CannotAccept on an empty reason.
     """
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
-    if warehouse is not None:
-        recover_lost_orders(context, warehouse, reason)
+    coming = frozenset[str]() if warehouse is None else _recover(context, warehouse, found, reason)
     _settle_odd_orders(context, found, reason)
     _end_heirs(context, found)
     now = compare(context)
     splits = _follow(context, now, reason)
     _set_stops(context, frozenset(row.what for row in splits))
     after = compare(context, stops=True)
-    noted = _noted(context, now, after)
+    noted = _noted(context, now, after, coming)
     rest = _left(context, now, after, noted)
     rest = [next((split for split in splits if (split.kind, split.what) == (row.kind, row.what)), row) for row in rest]
     agrees = all(row.kind == "stop" for row in rest)
@@ -75,6 +74,23 @@ def accept_differences(
         write.audit("accepted_differences", account=context.account, reason=reason, differences=rows, noted=noted)
         keep_reconciliation(write, context.account, context.session, "accepted", rows, snapshot, agrees=agrees)
     return rest
+
+
+def _recover(context: SessionContext, warehouse: Warehouse, found: Reconciliation, reason: str) -> frozenset[str]:
+    """Recover lost orders; the symbols of those that signals not stored yet may name. What is left of the others is noted."""
+    lost = recover_lost_orders(context, warehouse, reason)
+    there = {row.symbol: row.qty for row in found.positions}
+    left = {symbol: qty for symbol, qty in shares_left(lost).items() if qty * there.get(symbol, Decimal(0)) > 0}
+    coming = frozenset(order.symbol for order in lacking_signals(warehouse, lost)) & left.keys()
+    for symbol, qty in sorted(left.items()):
+        held = f"orders of Kobe's that this ledger has lost left {qty.normalize():f} shares of {symbol}"
+        if symbol in coming:
+            context.note(
+                f"{held}, and the signals behind them are not stored: `kobe report`, then `kobe reconcile --accept` again"
+            )
+        else:
+            context.note(f"{held}, which no stored signal explains: they count as yours, and no rule of Kobe's sells them")
+    return coming
 
 
 def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: str) -> None:
@@ -230,14 +246,22 @@ def _set_stops(context: SessionContext, differing: frozenset[str]) -> None:
         context.note(f"stops are not all set: {error}")
 
 
-def _noted(context: SessionContext, now: Reconciliation, after: Reconciliation) -> dict[str, Any]:
+def _noted(
+    context: SessionContext, now: Reconciliation, after: Reconciliation, coming: Collection[str]
+) -> dict[str, Any]:  # fmt: skip
     """What stays a person's own at the broker: all shares of symbols without a position of ours, what the broker holds beyond
     one, and their open orders; and our ended orders that the exchange has corrected since.
+
+    coming: symbols whose shares and orders may yet be ours.
     """
     known = after.snapshot["noted"]
     held = {position.symbol: position for position in open_positions(context.ledger, context.account)}
     there = {row.symbol: row.qty for row in after.positions if abs(row.qty) > SAME_SHARES}
-    positions = {symbol: str(qty) for symbol, qty in there.items() if symbol not in held}
+    positions = {
+        symbol: known["positions"][symbol] if symbol in coming else str(qty)
+        for symbol, qty in there.items()
+        if symbol not in held and (symbol not in coming or symbol in known["positions"])
+    }
     for symbol, position in held.items():
         beyond = there.get(symbol, Decimal(0)) - position.signed_qty
         if symbol in known["positions"] or _odd_fraction(context, position, there.get(symbol, Decimal(0))) == beyond != 0:
@@ -245,7 +269,9 @@ def _noted(context: SessionContext, now: Reconciliation, after: Reconciliation) 
     foreign = {row.what for row in now.differences if row.ledger == NOT_OURS}
     opened = [order.id for order in after.orders if not order.is_terminal and order.client_order_id in foreign]
     fills = [row.what for row in now.differences if row.kind == "fill" and row.ledger == NOT_OURS]
-    return {"positions": positions, "orders": sorted({*known["orders"], *opened, *fills, *_corrected(context, after)})}
+    lost = {order.id for order in after.orders if order.symbol in coming}
+    orders = {*opened, *fills, *_corrected(context, after)} - lost
+    return {"positions": positions, "orders": sorted({*known["orders"], *orders})}
 
 
 def _corrected(context: SessionContext, after: Reconciliation) -> list[str]:

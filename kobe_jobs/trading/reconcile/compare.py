@@ -366,14 +366,17 @@ def compare_positions(
     for symbol in sorted((ours.keys() | theirs.keys()) - renamed.keys() - set(renamed.values())):
         ledger = ours[symbol].signed_qty if symbol in ours else Decimal(0)
         there = theirs[symbol].qty if symbol in theirs else Decimal(0)
-        broker = without_noted(there, Decimal(noted.get(symbol, "0")))
+        theirs_own = Decimal(noted.get(symbol, "0"))
+        broker = without_noted(there, theirs_own)
         if not is_same_qty(ledger, broker):
             if symbol in ours and is_rounded(ours[symbol], broker):
                 text = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
                 rows.append(Difference("position", symbol, f"{ledger} shares", text, halts=False))
                 continue
-            split = split_text(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
-            rows.append(Difference("position", symbol, f"{ledger} shares", unread.get(symbol) or f"{there} shares{split}"))
+            own = f", of which {theirs_own} are noted as yours" if theirs_own else ""
+            is_both = symbol in ours and symbol in theirs
+            split = split_text(ours[symbol], replace(theirs[symbol], qty=broker)) if is_both else ""
+            rows.append(Difference("position", symbol, f"{ledger} shares", unread.get(symbol) or f"{there} shares{own}{split}"))
     return rows
 
 

@@ -106,6 +106,11 @@ def test_a_split_that_the_ledger_knows_first_is_told_to_wait_for() -> None:
     assert "has not booked the split yet" in row.broker
 
 
+def test_shares_noted_as_a_person_s_are_named_beside_as_many_of_ours_and_are_no_split() -> None:
+    (row,) = compare_positions([held("2")], [there("2")], {}, {"KO": "2"})
+    assert (row.ledger, row.broker) == ("2 shares", "2 shares, of which 2 are noted as yours")
+
+
 def order(side: str, filled: str, client_id: str = "hand", symbol: str = "KO") -> BrokerOrder:
     shares = Decimal(filled)
     return BrokerOrder(

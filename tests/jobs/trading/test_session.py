@@ -392,7 +392,7 @@ def test_what_was_never_sent_is_let_go_the_next_day(rig: TradingContext, embedde
 
 def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    embedded.book.state.split("S04", 2.0)
+    embedded.book.state.split("S04", 2.0, whole=False, moves_stops=True, price=0.0, at="")
     snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
     summary = trade_session(dataclasses.replace(rig, snapshot=snapshot))
     assert summary.is_clean, summary
@@ -414,7 +414,7 @@ def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: TradingContext, e
 
 def test_a_split_that_nobody_told_us_of_halts_entries(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    embedded.book.state.split("S04", 2.0)
+    embedded.book.state.split("S04", 2.0, whole=False, moves_stops=True, price=0.0, at="")
     summary = trade_session(rig)
     assert "S04" in summary.halted
     assert summary.submitted == 0

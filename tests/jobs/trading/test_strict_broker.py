@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import SIMULATED, EmbeddedBroker
+from kobe_resources.order_ledger.positions import open_positions
 from tests.support.builders import small_market as market
 
+ACCOUNT = "simulated:PA0EMBEDDED0"
 SLOW = {"new_after_s": 0.1, "fill_after_s": 0.1, "cancel_after_s": 0.15}
 
 
@@ -78,17 +81,39 @@ def test_a_fraction_that_the_broker_keeps_after_a_split_is_named_with_its_mend(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     trade_session(rig)
-    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True}})
+    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True, "no_offer_until_s": 0}})
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
     told = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
     settings = market.make_settings(resolve_timeout_s=0.1)
     summary = trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
-    assert "S04 has no protective stop" in summary.halted
+    assert summary.is_clean, summary
     notes = "\n".join(summary.notes)
-    assert "the stop of S04 was refused: fractional orders must be" in notes
+    assert "was refused" not in notes
     assert "the broker keeps 0.5 of a share of S04 that its split left" in notes
+    assert [order["qty"] for order in embedded.book.state.open_orders() if order["symbol"] == "S04"] == [4.0]
     embedded.book.state.run("UPDATE positions SET qty = 4.0 WHERE symbol = 'S04'")
     again = trade_session(dataclasses.replace(rig, snapshot=told))
     assert "keeps" not in "\n".join(again.notes)
     assert protected(embedded)["S04"][0] == 4.0
+
+
+@pytest.mark.usefixtures("only_waiting_takes_time")
+def test_of_shares_with_a_fraction_that_the_broker_keeps_the_whole_ones_leave(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    trade_session(rig)
+    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True, "no_offer_until_s": 0}})
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book._split(ExchangeSplit("S01", market.EXIT_DAY, 1.5), embedded.moment)
+    told = market.make_snapshot(splits={"S01": (Split("S01", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    settings = market.make_settings(resolve_timeout_s=0.1)
+    summary = trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    assert "S01" in market.LEAVING
+    assert {held.symbol: held.qty for held in open_positions(rig.ledger, ACCOUNT)}["S01"] == Decimal("0.5")
+    assert "S01 has no protective stop" in summary.halted
+    posts = embedded.requests().count(("POST", "/v2/orders"))
+    trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    assert embedded.requests().count(("POST", "/v2/orders")) == posts, "half a share takes no order"
+    embedded.book.state.run("DELETE FROM positions WHERE symbol = 'S01'")
+    assert trade_session(dataclasses.replace(rig, snapshot=told)).is_clean

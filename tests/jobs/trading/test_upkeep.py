@@ -82,7 +82,7 @@ def test_a_stop_that_sold_a_part_before_a_split_goes_on_for_the_rest(rig: Tradin
 
     sell(1.0)
     embedded.advance_to(market.EXIT_DAY, "open")
-    state.split("S00", 2.0, at=stamp(embedded.book.now()))
+    state.split("S00", 2.0, whole=False, moves_stops=True, price=0.0, at=stamp(embedded.book.now()))
     sell(1.0)
     assert rig.snapshot is not None
     snapshot = dataclasses.replace(rig.snapshot, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
@@ -108,7 +108,7 @@ def test_two_splits_of_one_ratio_between_two_runs_are_both_applied(context: Sess
 
 
 def test_looking_only_counts_a_split_without_applying_it(context: SessionContext, embedded: EmbeddedBroker) -> None:
-    embedded.book.state.split("S00", 2.0)
+    embedded.book.state.split("S00", 2.0, whole=False, moves_stops=True, price=0.0, at="")
     late = with_split(context, market.EXIT_DAY)
     found = reconcile_account(late, "preflight", look_only=True)
     assert "S00" not in found.differing
@@ -116,7 +116,7 @@ def test_looking_only_counts_a_split_without_applying_it(context: SessionContext
 
 
 def test_a_difference_that_is_a_split_is_told_and_not_accepted(context: SessionContext, embedded: EmbeddedBroker) -> None:
-    embedded.book.state.split("S00", 10.0)
+    embedded.book.state.split("S00", 10.0, whole=False, moves_stops=True, price=0.0, at="")
     found = reconcile(context, "by hand")
     assert "this is a split" in found.describe()
     assert found.differing >= {"S00"}

@@ -258,9 +258,7 @@ class State:
         assert made is not None
         return made
 
-    def split(
-        self, symbol: str, ratio: float, whole: bool = False, moves_stops: bool = True, price: float = 0.0, at: str = ""
-    ) -> None:
+    def split(self, symbol: str, ratio: float, whole: bool, moves_stops: bool, price: float, at: str) -> None:
         """`ratio` new shares for one: position and open orders follow; an order that has no share left is cancelled.
 
         whole: cash at `price` a new share pays for the fraction that is left. moves_stops: the prices of stops follow, too.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ from tests.support.builders.trading import order_plan
 
 TUESDAY, WEDNESDAY, THURSDAY = (dt.date(2024, 3, day) for day in (5, 6, 7))
 ACCOUNT = "paper:PA1"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def at(day: dt.date, hour: int, minute: int) -> dt.datetime:

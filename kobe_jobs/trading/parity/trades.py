@@ -56,12 +56,13 @@ def simulated_trades(frame: pd.DataFrame) -> list[Trade]:
 
 
 def ledger_trade(held: Position, snapshot: MarketSnapshot) -> Trade:
-    """A position as a trade in adjusted prices; its entry is stored in today's shares, and returned as of the entry day."""
+    """A position as a trade in adjusted prices; its prices are stored in today's shares, and returned as of the entry day."""
     entry_factor = snapshot.factor(held.symbol, held.entry_session)
     closed = not held.is_open and held.exit_session is not None and held.exit_price is not None
     exit_price = None
-    if closed and held.exit_session is not None and held.exit_price is not None:
-        exit_price = float(held.exit_price) * snapshot.factor(held.symbol, held.exit_session)
+    if closed and held.exit_price is not None:
+        # A stop that filled on the eve of a split may be booked after it, in shares of then, as the entry is.
+        exit_price = float(held.exit_price * held.split_factor) * entry_factor
     return Trade(
         symbol=held.symbol, side=held.side, signal_session=held.signal_session, entry_session=held.entry_session,
         entry_price=float(held.entry_price * held.split_factor) * entry_factor,

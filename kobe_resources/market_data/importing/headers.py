@@ -208,10 +208,15 @@ def _headless(delimiter: str, place: int, row: list[str]) -> Header | None:
         return None
     rest = cells[first + 1 : first + len(DEFAULT_NAMES)]
     beyond = cells[first + len(DEFAULT_NAMES) :]
+    more = any(cell.strip("0.") and _NUMBER.fullmatch(cell) for cell in beyond)
     # One more number may be the volume, after an adjusted close. Stooq's open interest is 0.
-    if not all(_NUMBER.fullmatch(cell) for cell in rest) or any(
-        cell.strip("0.") and _NUMBER.fullmatch(cell) for cell in beyond
-    ):
+    if not all(_NUMBER.fullmatch(cell) for cell in rest) or (more and not _counts_shares(rest[-1], rest[1])):
         return None
     names = (*("symbol",) * first, *DEFAULT_NAMES)
     return Header(delimiter, place, (*names, *("",) * (len(cells) - len(names))), (), 0)
+
+
+def _counts_shares(cell: str, high: str) -> bool:
+    """Whether the number is whole and of more digits than the price, as no close of that day is."""
+    whole, is_whole = re.sub(r"\.0*$", "", cell), re.fullmatch(r"\d+(\.0*)?", cell)
+    return bool(is_whole) and len(whole) > len(re.sub(r"[.,]\d*$", "", high))

@@ -134,15 +134,16 @@ class Understood(NamedTuple):
 
 @cache
 def normalized(name: str) -> str:
-    """A column's name without case, accents, blanks, brackets, marks, a number before it and `(USD)` behind it."""
+    """A column's name without case, accents, blanks, brackets, marks and a number before it (`1. open`, `<CLOSE>`)."""
     plain = re.sub(r"^\s*\d+[a-z]?\.\s+", "", name.strip().strip("\ufeff").casefold())
-    plain = re.sub(r"[(\[]\s*usd\s*[)\]]\s*$", "", plain)
     # An accent parted from its letter is no letter.
     plain = unicodedata.normalize("NFKD", plain)
     return "".join(letter for letter in plain if letter.isalnum() or letter == "%")
 
 
 MEANING_OF = {normalized(name): meaning for meaning, names in SYNONYMS.items() for name in names}
+_DOLLARS = re.compile(r"[(\[]\s*usd\s*[)\]]\s*$", re.IGNORECASE)
+"""A unit behind a column's name."""
 RANK = {normalized(name): rank for names in SYNONYMS.values() for rank, name in enumerate(names)}
 
 
@@ -150,7 +151,10 @@ RANK = {normalized(name): rank for names in SYNONYMS.values() for rank, name in 
 def meaning_of(name: str) -> str | None:
     """What a column of this name holds; None where the name is not known."""
     bare = name.strip().strip("\ufeff")
-    return LETTERS.get(bare) or LETTERS.get(bare.lower()) or MEANING_OF.get(normalized(bare))
+    meaning = LETTERS.get(bare) or LETTERS.get(bare.lower()) or MEANING_OF.get(normalized(bare))
+    in_dollars = MEANING_OF.get(normalized(_DOLLARS.sub("", bare)))
+    # A volume in dollars counts no shares.
+    return meaning or (None if in_dollars in ("volume", "adjusted_volume") else in_dollars)
 
 
 def understand(names: Sequence[str], overruled: Mapping[str, str] | None = None) -> Understood:
@@ -194,4 +198,4 @@ def is_actions(meanings: Collection[str]) -> bool:
 
 
 def _rank(name: str) -> int:
-    return RANK.get(normalized(name), -1)
+    return RANK.get(normalized(name), len(RANK) if _DOLLARS.search(name) else -1)

@@ -24,6 +24,7 @@ from kobe_resources import calendar
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import Clock, TradingDay
 from kobe_resources.findings import Finding
+from kobe_resources.order_ledger.states import OrderState
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.settings.secrets import Secrets
@@ -317,11 +318,19 @@ def test_a_broker_that_does_not_answer_fails_its_lines_and_no_others(rig: Tradin
     assert lines["audit chain"].ok
 
 
-def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [(state, "5 orders whose fate is open") for state in (OrderState.PLANNED, OrderState.SUBMITTING, OrderState.UNKNOWN)]
+    + [(OrderState.CANCELED, "none")],
+)
+def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroker, state: OrderState, seen: str) -> None:
+    # Entries have ended: the run plans and sends nothing.
     embedded.advance_to(market.ENTRY_DAY, "close")
-    trade_session(rig)
+    assert trade_session(rig).submitted == 0
+    with rig.ledger.write() as write:
+        write.execute("UPDATE intents SET state = ? WHERE state = ?", (state, OrderState.PLANNED))
     line = lines_of(rig)["open intents"]
-    assert (line.ok, line.blocks) == (False, False)
+    assert (line.ok, line.blocks, line.seen) == (seen == "none", False, seen)
 
 
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:

@@ -21,10 +21,11 @@ RICH = {"initial_cash": 1e6}
 """Before the open nothing has been sold yet, so that cash must not bind."""
 # (seed, sessions to replay, what trades, other parameters)
 AUCTION = {**RICH, "entry": "opg", "open_limit_bps": 100.0}
+UNBOUND = {"max_notional_per_order": None, "max_daily_notional": None}
 BOTH = {"ibs": 1.0, "rsi2": 0.5}
 BY_EQUITY = {
-    **RICH, "entry": "ioc", "mode": "equity", "fraction": 0.02, "whole_shares": False, "max_notional_per_order": None,
-    "max_daily_notional": None, "commission_per_order": 40.0, "borrow_rate": 0.5,
+    **RICH, "entry": "ioc", "mode": "equity", "fraction": 0.02, "whole_shares": False, **UNBOUND,
+    "commission_per_order": 40.0, "borrow_rate": 0.5,
 }  # fmt: skip
 """Fees, dividends and borrowing move the equity, and with it the shares of every later order."""
 CASES = [
@@ -38,6 +39,8 @@ CASES = [
     (29, 30, {"patient": 1.0, "ibs": 0.7}, {**RICH, "entry": "ioc", "max_daily_notional": 300.0}),
     (41, 30, {"ibs": 0.7, "patient": 1.0}, AUCTION),
     (10, 40, {"ibs": 1.0}, BY_EQUITY),
+    # A stop fills on the eve of a split, and is booked after it.
+    (62, 30, {"ibs": 1.0}, {**AUCTION, "allow_shorts": True, "mode": "risk", "fraction": 0.01, **UNBOUND}),
 ]
 
 

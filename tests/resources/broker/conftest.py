@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
+from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
-from kobe_resources.broker.protocol import OrderRequest
+from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, OrderStatus
 
 # 2024-07-03 is a half day, 2024-07-04 none at all.
 SESSIONS = [dt.date(2024, 7, day) for day in (1, 2, 3, 5, 8, 9, 10, 11, 12)]
 FIRST = SESSIONS[0]
 KEY_ID, SECRET = "PKTESTKEYID0123456789", "s3cr3t-of-the-account-9876543210"
 SHORT_TIMEOUT_S = 0.4
+Opened = tuple[EmbeddedBroker, AlpacaBroker]
+Open = Callable[..., Opened]
 
 
 def flat_rows(symbol: str, price: float = 100.0, sessions: list[dt.date] = SESSIONS) -> list[tuple[Any, ...]]:
@@ -61,3 +64,33 @@ def broker(embedded: EmbeddedBroker) -> Iterator[AlpacaBroker]:
     adapter = speak_to(embedded.url)
     yield adapter
     adapter.close()
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """A factory: a broker over KO at $100, PEP at $50 and `rows`, at the opening of the first session, with `settings`."""
+    running: list[EmbeddedBroker] = []
+
+    def start(*rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), settings: Any = None, **terms: Any) -> Opened:
+        bars = StoredBars.of_rows([*flat_rows("KO"), *flat_rows("PEP", 50.0), *rows], splits)
+        given = Terms(**{"initial_cash": 10_000.0, **terms})
+        embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, given, [{"settings": settings or {}}])
+        running.append(embedded)
+        embedded.advance_to(FIRST, "open")
+        return embedded, speak_to(embedded.url)
+
+    yield start
+    for embedded in running:
+        embedded.close()
+
+
+def order(broker: AlpacaBroker, client_id: str) -> BrokerOrder:
+    """The order as a look-up tells it."""
+    found = broker.order_by_client_id(client_id)
+    assert found is not None
+    return found
+
+
+def status(broker: AlpacaBroker, client_id: str) -> OrderStatus:
+    """Its status."""
+    return order(broker, client_id).status

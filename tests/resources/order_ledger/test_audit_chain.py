@@ -31,6 +31,19 @@ def write_records(ledger: OrderLedger, count: int) -> None:
             write.audit("filled", order=f"order-{number}", price="12.50")
 
 
+def write_many(ledger: OrderLedger, count: int) -> None:
+    """The same records in one go: what each of them costs to write is not what is measured."""
+    at, previous, rows = "2024-03-06T15:00:00.000000+00:00", audit_chain.GENESIS, []
+    for seq in range(1, count + 1):
+        body = f'{{"order":"order-{seq - 1}","price":"12.50","run":"run-1"}}'
+        digest = audit_chain._digest(seq, at, previous, "ab12", "filled", body)
+        rows.append((seq, at, previous, "ab12", "filled", body, digest))
+        previous = digest
+    with ledger.write() as write:
+        write.connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        write.execute("UPDATE audit_head SET seq = ?, hash = ?", (count, previous))
+
+
 def test_an_untouched_chain_and_its_copy_hold(ledger: OrderLedger) -> None:
     found = ledger.verify_audit()
     assert found.holds
@@ -310,11 +323,12 @@ def test_five_processes_append_and_copy_at_once(tmp_path: Path) -> None:
 
 def test_a_hundred_thousand_records_verify_in_under_two_seconds(tmp_path: Path) -> None:
     with OrderLedger(tmp_path / "orders.sqlite", disposable=True) as ledger:
-        write_records(ledger, 100_000)
+        write_many(ledger, 100_000)
         ledger.copy_audit()
         took = []
         for _ in range(3):
             started = time.process_time()
-            assert ledger.verify_audit().holds
+            found = ledger.verify_audit()
+            assert (found.holds, found.records, found.not_copied) == (True, 100_000, 0)
             took.append(time.process_time() - started)
     assert min(took) < 2.0

@@ -153,6 +153,8 @@ def test_a_table_without_a_header_and_with_a_number_too_many_is_refused(bring: I
         bring(put(tmp_path / "in", "ALFA.csv", exports.text(table, header=False)))
     interest = prices.assign(volume=ONE["Volume"], interest=0)
     assert_same(bring(put(tmp_path / "in", "ALFA.csv", exports.text(interest, header=False))).bars, ALFA)
+    counted = prices.assign(volume=ONE["Volume"].astype(float), traded=ONE["Close"] * ONE["Volume"])
+    assert_same(bring(put(tmp_path / "in", "ALFA.csv", exports.text(counted, header=False))).bars, ALFA)
 
 
 def test_files_with_days_and_months_in_another_order_are_said_to_be_several(bring: Importer, tmp_path: Path) -> None:
@@ -173,6 +175,14 @@ def test_a_unit_in_the_name_of_a_column_is_no_symbol(bring: Importer, tmp_path: 
         return
     with pytest.raises(MarketDataError, match="has no column of open, high, low, close"):
         bring(file)
+
+
+@pytest.mark.parametrize("names", ["Volume (USD)|Volume", "Volume|Volume [usd]", "Close (USD)|Volume", "Volume (USD)"])
+def test_a_column_in_dollars_takes_no_other_s_place(bring: Importer, tmp_path: Path, names: str) -> None:
+    more = {name: ONE["Volume"] if name == "Volume" else ONE["Close"] * 1.1 for name in names.split("|")}
+    table = pd.DataFrame({"Date": ONE["Date"], **more, **ONE[["Open", "High", "Low", "Close"]]})
+    done = bring(put(tmp_path, "ALFA.csv", exports.text(table))).bars
+    assert_same(done, ALFA if "Volume" in more else ALFA.assign(volume=0.0))
 
 
 def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(bring: Importer, tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
 from tests.support.builders import small_market as market
 
 
-def refusing(refusal: type[BaseException]) -> Callable[..., None]:
-    """What claims a session for a run, and never does."""
+def refusing(refusal: type[BaseException], what: str = "not this one") -> Callable[..., None]:
+    """A step of a run that ends it."""
 
     def refuse(*_: Any) -> None:
-        raise refusal("not this one", "mend it")
+        raise refusal(what, "mend it")
 
     return refuse
 
@@ -124,36 +124,32 @@ def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by
         assert str(refused.value) == "not this one: mend it"
 
 
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (BrokerUnavailable, "the broker does not answer"),
+        (KobeError, "order kobe-1 of S04 has another size or limit at the broker"),
+    ],
+    ids=["of the broker", "about that position"],
+)
 def test_a_run_that_breaks_off_names_what_the_ledger_cannot_prove_protected(
-    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, error: type[KobeError], what: str
 ) -> None:
     second_day(rig, embedded)
     with rig.ledger.write() as write:
         write.execute("UPDATE intents SET state = 'CANCELED' WHERE symbol = 'S04' AND leg LIKE 'stop%'")
-
-    def broken(*_: Any) -> None:
-        raise BrokerUnavailable("the broker does not answer", "try again")
-
-    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", broken)
-    with pytest.raises(BrokerUnavailable, match=r"does not answer; S04 may have no stop at the broker"):
+    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", refusing(error, what))
+    with pytest.raises(error, match=rf"{what}; S04 may have no stop at the broker: mend it$"):
         trade_session(rig)
+
+
+def test_a_run_that_breaks_off_names_all_that_may_be_bare(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_day(rig, embedded)
+    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", refusing(BrokerUnavailable))
     monkeypatch.setattr("kobe_jobs.trading.session.unproven", lambda *_: ["S04", "a", "t"])
-    with pytest.raises(BrokerUnavailable, match=r"does not answer; S04, a, t may have no stop at the broker"):
-        trade_session(rig)
-
-
-def test_an_error_about_a_position_does_not_hide_that_it_may_have_no_stop(
-    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    second_day(rig, embedded)
-    with rig.ledger.write() as write:
-        write.execute("UPDATE intents SET state = 'CANCELED' WHERE symbol = 'S04' AND leg LIKE 'stop%'")
-
-    def broken(*_: Any) -> None:
-        raise KobeError("order kobe-1 of S04 has another size or limit at the broker", "explain it")
-
-    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", broken)
-    with pytest.raises(KobeError, match=r"at the broker; S04 may have no stop at the broker: explain it$"):
+    with pytest.raises(BrokerUnavailable, match=r"not this one; S04, a, t may have no stop at the broker"):
         trade_session(rig)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import SIMULATED, EmbeddedBroker
@@ -76,24 +77,29 @@ def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_ba
     assert protected(embedded)["S04"][0] == 4.0
 
 
+def over_a_kept_fraction(rig: TradingContext, embedded: EmbeddedBroker, symbol: str) -> tuple[TradingContext, RunSummary]:
+    """(rig, summary) of the session after a 3-for-2 split, whose half share the broker keeps and trades by day alone."""
+    trade_session(rig)
+    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True, "no_offer_until_s": 0}})
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book._split(ExchangeSplit(symbol, market.EXIT_DAY, 1.5), embedded.moment)
+    told = market.make_snapshot(splits={symbol: (Split(symbol, market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    morning = dataclasses.replace(rig, snapshot=told, settings=market.make_settings(resolve_timeout_s=0.1))
+    return morning, trade_session(morning)
+
+
 @pytest.mark.usefixtures("only_waiting_takes_time")
 def test_a_fraction_that_the_broker_keeps_after_a_split_is_named_with_its_mend(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
-    trade_session(rig)
-    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True, "no_offer_until_s": 0}})
-    embedded.advance_to(market.EXIT_DAY, "open")
-    embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
-    told = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
-    settings = market.make_settings(resolve_timeout_s=0.1)
-    summary = trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    morning, summary = over_a_kept_fraction(rig, embedded, "S04")
     assert summary.is_clean, summary
     notes = "\n".join(summary.notes)
     assert "was refused" not in notes
     assert "the broker keeps 0.5 of a share of S04 that its split left" in notes
     assert [order["qty"] for order in embedded.book.state.open_orders() if order["symbol"] == "S04"] == [4.0]
     embedded.book.state.run("UPDATE positions SET qty = 4.0 WHERE symbol = 'S04'")
-    again = trade_session(dataclasses.replace(rig, snapshot=told))
+    again = trade_session(morning)
     assert "keeps" not in "\n".join(again.notes)
     assert protected(embedded)["S04"][0] == 4.0
 
@@ -102,18 +108,12 @@ def test_a_fraction_that_the_broker_keeps_after_a_split_is_named_with_its_mend(
 def test_of_shares_with_a_fraction_that_the_broker_keeps_the_whole_ones_leave(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
-    trade_session(rig)
-    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True, "no_offer_until_s": 0}})
-    embedded.advance_to(market.EXIT_DAY, "open")
-    embedded.book._split(ExchangeSplit("S01", market.EXIT_DAY, 1.5), embedded.moment)
-    told = market.make_snapshot(splits={"S01": (Split("S01", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
-    settings = market.make_settings(resolve_timeout_s=0.1)
-    summary = trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    morning, summary = over_a_kept_fraction(rig, embedded, "S01")
     assert "S01" in market.LEAVING
     assert {held.symbol: held.qty for held in open_positions(rig.ledger, ACCOUNT)}["S01"] == Decimal("0.5")
     assert "S01 has no protective stop" in summary.halted
     posts = embedded.requests().count(("POST", "/v2/orders"))
-    trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    trade_session(morning)
     assert embedded.requests().count(("POST", "/v2/orders")) == posts, "half a share takes no order"
     embedded.book.state.run("DELETE FROM positions WHERE symbol = 'S01'")
-    assert trade_session(dataclasses.replace(rig, snapshot=told)).is_clean
+    assert trade_session(morning).is_clean

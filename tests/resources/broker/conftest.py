@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.exchange.bars import ExchangeSplit
+from kobe_resources.broker.exchange.bars import ExchangeDividend, ExchangeSplit
+from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, OrderStatus
@@ -68,15 +69,18 @@ def broker(embedded: EmbeddedBroker) -> Iterator[AlpacaBroker]:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    """A factory: a broker over KO at $100, PEP at $50 and `rows`, at the opening of the first session, with `settings`."""
+    """A factory: a broker over KO at $100, PEP at $50 and `rows`, in a phase of the first session, with `settings`."""
     running: list[EmbeddedBroker] = []
 
-    def start(*rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), settings: Any = None, **terms: Any) -> Opened:
-        bars = StoredBars.of_rows([*flat_rows("KO"), *flat_rows("PEP", 50.0), *rows], splits)
+    def start(
+        *rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), paid: tuple[ExchangeDividend, ...] = (),
+        settings: Any = None, phase: Phase = "open", **terms: Any,
+    ) -> Opened:  # fmt: skip
+        bars = StoredBars.of_rows([*flat_rows("KO"), *flat_rows("PEP", 50.0), *rows], splits, paid)
         given = Terms(**{"initial_cash": 10_000.0, **terms})
         embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, given, [{"settings": settings or {}}])
         running.append(embedded)
-        embedded.advance_to(FIRST, "open")
+        embedded.advance_to(FIRST, phase)
         return embedded, speak_to(embedded.url)
 
     yield start

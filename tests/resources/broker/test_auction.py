@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,33 +13,19 @@ import requests
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.bars import ExchangeDividend
 from kobe_resources.broker.exchange.billing import Billing
-from kobe_resources.broker.exchange.embedded import EmbeddedBroker, Moment, StoredBars, Terms
+from kobe_resources.broker.exchange.embedded import Moment
 from kobe_resources.broker.fees import FeeRate, fee_rates
 from kobe_resources.broker.protocol import OrderRequest, OrderStatus, Refused
-from tests.resources.broker.conftest import SESSIONS, flat_rows, speak_to, stop_order
+from tests.resources.broker.conftest import SESSIONS, Open, flat_rows, stop_order
 
 D1, D2, D3 = SESSIONS[:3]
 SLIP = 0.0005
-Opened = tuple[EmbeddedBroker, AlpacaBroker]
-Open = Callable[..., Opened]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """A factory: a broker over KO at $100 and `rows`, on the evening of the first session."""
-    running: list[EmbeddedBroker] = []
-
-    def start(*rows: tuple[Any, ...], paid: tuple[ExchangeDividend, ...] = (), settings: Any = None, **terms: Any) -> Opened:
-        bars = StoredBars.of_rows([*flat_rows("KO"), *rows], (), paid)
-        given = Terms(**{"initial_cash": 10_000.0, **terms})
-        embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, given, [{"settings": settings or {}}])
-        running.append(embedded)
-        embedded.advance_to(D1, "evening")
-        return embedded, speak_to(embedded.url)
-
-    yield start
-    for embedded in running:
-        embedded.close()
+def opened(opened: Open) -> Open:
+    """The same, on the evening of the first session."""
+    return partial(opened, phase="evening")
 
 
 def order(client_id: str, side: Any = "buy", limit: str | None = None, tif: Any = "opg", symbol: str = "A") -> OrderRequest:

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.bars import ExchangeSplit, NoBars
 from kobe_resources.broker.exchange.clock import Moment
-from kobe_resources.broker.exchange.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.exchange.embedded import EXACT, StoredBars
 from kobe_resources.broker.exchange.state import State
 from kobe_resources.broker.protocol import OrderRequest, OrderStatus, Refused
 from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import TradingSettings
-from tests.resources.broker.conftest import SESSIONS, flat_rows, limit_order, speak_to, stop_order
+from tests.resources.broker.conftest import SESSIONS, Open, flat_rows, limit_order, stop_order
 
 SLIP = 0.0005
 D1, D2, D3 = SESSIONS[:3]
-Opened = tuple[EmbeddedBroker, AlpacaBroker]
-Open = Callable[..., Opened]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """A factory: broker over `rows` (KO is always there), standing at the opening of the first session."""
-    running: list[EmbeddedBroker] = []
-
-    def start(*rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), **terms: Any) -> Opened:
-        bars = StoredBars.of_rows([*flat_rows("KO"), *rows], splits)
-        embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, Terms(**{"initial_cash": 10_000.0, **terms}))
-        running.append(embedded)
-        embedded.advance_to(D1, "open")
-        return embedded, speak_to(embedded.url)
-
-    yield start
-    for embedded in running:
-        embedded.close()
 
 
 def found(broker: AlpacaBroker, client_id: str) -> tuple[OrderStatus, float | None]:
@@ -152,7 +131,7 @@ def test_a_delisted_symbol_can_be_left_at_its_last_close_and_then_not_be_traded(
     asset = broker.asset("A")
     assert asset is not None
     assert (asset.tradable, asset.status) == (False, "inactive")
-    assert [asset.symbol for asset in broker.assets()] == ["KO"]
+    assert [asset.symbol for asset in broker.assets()] == ["KO", "PEP"]
     with pytest.raises(Refused, match="not tradable"):
         broker.submit(limit_order("again", symbol="A"))
 

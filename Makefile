@@ -28,7 +28,7 @@ report: $(VENV)/installed  ## run the main job on the embedded sample and print 
 
 test: $(VENV)/installed-test  ## run every test
 	@$(BIN)/python -m tests.support.browser
-	@echo "about 4,500 tests; fifteen to twenty minutes on two cores, with the installation"
+	@echo "about 4,800 tests; fifteen to twenty minutes on two cores, with the installation"
 	@$(BIN)/python -m tests.support.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
